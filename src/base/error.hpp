@@ -1,0 +1,28 @@
+#pragma once
+#include <cerrno>
+#include <string>
+#include <tl/expected.hpp>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace bhyve {
+
+/// Why something failed: an errno value for programs and one sentence for people. The sentence names
+/// the option or file and what was expected; it has no newline and no trailing full stop.
+struct Error final {
+  int code = EINVAL;
+  std::string message;
+};
+
+/// The result of set-up and control calls. Never used on paths that a guest can reach.
+template <class T = void>
+using Result = tl::expected<T, Error>;
+
+template <class... Args>
+[[nodiscard]] tl::unexpected<Error> fail(int code, fmt::format_string<Args...> format,
+                                         Args&&... args) {
+  return tl::make_unexpected(Error{code, fmt::format(format, std::forward<Args>(args)...)});
+}
+
+}  // namespace bhyve
