@@ -1,0 +1,67 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/types.hpp"
+#include "bhyve/abi/exit_code.hpp"
+#include "engine/client.hpp"
+#include "engine/exit.hpp"
+#include "engine/vcpu_state.hpp"
+#include "mem/vmspace.hpp"
+
+namespace bhyve::engine {
+
+/// One virtual CPU as an engine offers it (bhyve's vmm_ops).
+class EngineVcpu {
+ public:
+  virtual ~EngineVcpu() = default;
+
+  /// Enters the guest until something needs the caller. `exit` carries the caller's answer to the
+  /// previous exit in, and the reason out. Only the vCPU's own thread.
+  virtual void run(Exit& exit) = 0;
+  /// vcpu_notify_event() for a RUNNING vCPU: it will call Client::pending() soon. Any thread,
+  /// async-signal-safe, never blocks.
+  virtual void kick() noexcept = 0;
+
+  /// Copies groups of state out of / into the vCPU. Only while it is not in run().
+  virtual void store(StateGroups groups, VcpuState& out) = 0;
+  virtual void load(StateGroups groups, const VcpuState& in) = 0;
+
+  /// Makes an exception pending; delivered at the next entry (bhyve: vm_inject_exception).
+  virtual void inject_exception(x86::Vector vector, bool has_error, u32 error) = 0;
+
+  /// Capabilities (facts sheet 4.1). False when the engine does not have it.
+  virtual bool set_capability(abi::Capability capability, bool on) = 0;
+  virtual bool get_capability(abi::Capability capability, bool& on) = 0;
+
+  /// Engine counters, by their description text. Any thread; values are relaxed snapshots.
+  using StatSink = std::function<void(std::string_view text, u64 value)>;
+  virtual void statistics(const StatSink& sink) const = 0;
+};
+
+/// What the guest is told about its processors.
+struct CpuConfig final {
+  std::string model = "max";         ///< max, x86-64-v1 .. x86-64-v4
+  std::string features;              ///< "+name,-name"
+  std::string hypervisor = "bhyve";  ///< bhyve, kvm, none: leaves at 40000000h
+  u32 sockets = 1, cores = 1, threads = 1;
+  u64 tsc_hz = 0;                    ///< frequency told by CPUID 15h/16h
+  u64 apic_timer_hz = 0;             ///< crystal clock; whole MHz
+};
+
+/// A CPU engine bound to one VM.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  [[nodiscard]] virtual std::string_view name() const = 0;
+  /// The vCPU starts in power-up state. `client` and the Vmspace outlive it.
+  [[nodiscard]] virtual Result<std::unique_ptr<EngineVcpu>> create_vcpu(VcpuId id,
+                                                                         Client& client) = 0;
+};
+
+}  // namespace bhyve::engine

@@ -1,0 +1,47 @@
+#pragma once
+#include "base/address.hpp"
+#include "base/types.hpp"
+#include "bhyve/abi/exit_code.hpp"
+
+namespace bhyve::engine {
+
+/// Why run() returned (bhyve's vm_exit). Instructions that need the outside world leave *before*
+/// they change any state: rip still points at them. For inout, rdmsr, wrmsr and inst_emul the caller
+/// does the access, puts the result in and calls run() again with the same record: the instruction
+/// is executed again, finds its answer and completes.
+struct Exit final {
+  abi::ExitCode code = abi::ExitCode::bogus;
+  u64 rip = 0;
+  u8 inst_length = 0;
+
+  struct Inout {  ///< inout
+    u16 port;
+    u8 bytes;
+    bool in;
+    u32 eax;      ///< out: value written; in: the caller's answer
+  };
+  struct Mmio {   ///< inst_emul
+    Gpa gpa;
+    u8 size;      ///< 1, 2, 4 or 8
+    bool write;
+    u64 data;     ///< write: the value; read: the caller's answer
+  };
+  struct Msr {    ///< rdmsr, wrmsr
+    u32 number;
+    u64 value;
+    bool fault;   ///< the caller's answer: raise #GP(0)
+  };
+  struct Paging { ///< paging: a nested fault that could not be resolved
+    Gpa gpa;
+  };
+  struct Hlt {
+    bool interrupts_enabled;
+  };
+  Inout inout{};
+  Mmio mmio{};
+  Msr msr{};
+  Paging paging{};
+  Hlt hlt{};
+};
+
+}  // namespace bhyve::engine
