@@ -37,11 +37,18 @@ struct Exit final {
   struct Hlt {
     bool interrupts_enabled;
   };
+  struct SpinupAp { ///< spinup_ap: `vcpu` was reset and starts in real mode at linear address `rip`
+    VcpuId vcpu;
+    u64 rip;
+  };
   Inout inout{};
   Mmio mmio{};
   Msr msr{};
   Paging paging{};
   Hlt hlt{};
+  SpinupAp spinup_ap{};
+  /// suspended: why. An engine itself reports only a triple fault.
+  abi::SuspendHow suspend = abi::SuspendHow::none;
 };
 
 }  // namespace bhyve::engine
