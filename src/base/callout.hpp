@@ -11,7 +11,7 @@ class CalloutWheel;
 
 /// A timer in the spirit of FreeBSD's callout(9). One deadline at a time. The function runs on the
 /// wheel's thread, or on the thread that calls CalloutWheel::run_due() for the owner it is bound to.
-/// It runs without any wheel lock held and may arm itself again.
+/// It runs without any wheel lock held, never twice at the same time, and may arm itself again.
 /// Thread safety: every member may be called from any thread, except that drain() and the
 /// destructor must not be called from the function itself nor with a lock that the function takes.
 class Callout final {
@@ -29,7 +29,8 @@ class Callout final {
   void arm(Nanos deadline);
   /// Forgets the deadline. The function may still be running when this returns.
   void disarm();
-  /// Forgets the deadline and waits until the function is not running.
+  /// Forgets the deadline and waits until the function is not running. Arming while a thread waits
+  /// here is forgotten too, so a function that arms itself ends.
   void drain();
   [[nodiscard]] bool armed() const;
 
@@ -51,7 +52,8 @@ class CalloutWheel final {
   CalloutWheel& operator=(const CalloutWheel&) = delete;
 
   /// From now on the caller runs the callouts bound to `owner`. `wake` is called (any thread, no
-  /// lock held) when the owner's earliest deadline moves earlier. Returns that deadline or `never`.
+  /// lock held) when the owner's earliest deadline moves earlier than the one last returned; a call
+  /// that is under way may end shortly after unclaim(). Returns the earliest deadline or `never`.
   Nanos claim(u32 owner, std::function<void()> wake);
   /// Runs what is due for a claimed owner; returns its next deadline or `never`.
   Nanos run_due(u32 owner, Nanos now);

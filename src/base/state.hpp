@@ -12,10 +12,13 @@
 namespace bhyve {
 
 /// Writes the saved-state format (docs/state-format.md): a sequence of tagged sections, each with
-/// name, version, length and CRC32 of its body. All integers little-endian.
+/// name, version, length and CRC32. All integers little-endian.
 class StateWriter final {
  public:
-  /// Appends one section; `body` fills it with the put calls. Sections do not nest.
+  StateWriter();
+
+  /// Appends one section; `body` fills it with the put calls. Sections do not nest, names have 1 to
+  /// 255 bytes and are used once.
   void section(std::string_view name, u32 version, const std::function<void(StateWriter&)>& body);
 
   void put_u8(u8 v) { put(&v, sizeof v); }
@@ -30,7 +33,10 @@ class StateWriter final {
 
  private:
   void put(const void* p, usize n);
+  void seal();  ///< brings the file header up to date: bytes() is valid after every section
   std::vector<u8> out_;
+  u32 count_ = 0;
+  bool in_section_ = false;
 };
 
 /// Reads the body of one section. Reading past the end or a bad value makes it failed: every later
@@ -61,7 +67,7 @@ class StateSection final {
   bool failed_ = false;
 };
 
-/// Strict, bounded reader: parse() checks the whole structure (magic, lengths, checksums, duplicate
+/// Strict, bounded reader. The bytes must outlive the reader. parse() checks the whole structure (magic, lengths, checksums, duplicate
 /// names) before any section is handed out. Unknown sections are simply never asked for.
 class StateReader final {
  public:
@@ -78,6 +84,8 @@ class StateReader final {
     u32 version;
     std::span<const u8> body;
   };
+  /// Checks and enters the section at `start`; returns where the next one begins.
+  Result<usize> parse_section(std::span<const u8> bytes, usize start);
   std::map<std::string, Entry, std::less<>> sections_;
 };
 

@@ -1,0 +1,41 @@
+#include "base/thread.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <csignal>
+#include <string>
+
+#include <fmt/ranges.h>
+
+#include "base/types.hpp"
+
+namespace bhyve {
+
+void name_this_thread(std::string_view name) {
+  constexpr usize kernel_limit = 15;
+  ::pthread_setname_np(::pthread_self(), std::string(name.substr(0, kernel_limit)).c_str());
+}
+
+void block_async_signals() {
+  sigset_t set;
+  ::sigfillset(&set);
+  for (const int synchronous : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP})
+    ::sigdelset(&set, synchronous);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+Result<void> set_this_thread_affinity(const std::vector<unsigned>& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const unsigned cpu : cpus) {
+    if (cpu >= CPU_SETSIZE)
+      return fail(EINVAL, "host CPU {} is out of range, expected 0 to {}", cpu, CPU_SETSIZE - 1);
+    CPU_SET(cpu, &set);
+  }
+  const int code = ::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
+  if (code != 0) return fail(code, "cannot bind a thread to host CPUs {}", fmt::join(cpus, ","));
+  return {};
+}
+
+}  // namespace bhyve
