@@ -22,13 +22,17 @@ class EngineVcpu {
   virtual ~EngineVcpu() = default;
 
   /// Enters the guest until something needs the caller. `exit` carries the caller's answer to the
-  /// previous exit in, and the reason out. Only the vCPU's own thread.
+  /// previous exit in, and the reason out. Only the vCPU's own thread. An answered instruction is
+  /// completed before Client::pending() is looked at; when pending() then says `leave`, run()
+  /// returns `bogus`. A kick() that comes before run() is remembered. HLT returns `hlt` with rip
+  /// behind it and `halted` set; run() on a halted vCPU with nothing deliverable returns `hlt` again.
   virtual void run(Exit& exit) = 0;
   /// vcpu_notify_event() for a RUNNING vCPU: it will call Client::pending() soon. Any thread,
   /// async-signal-safe, never blocks.
   virtual void kick() noexcept = 0;
 
-  /// Copies groups of state out of / into the vCPU. Only while it is not in run().
+  /// Copies groups of state out of / into the vCPU. Only while it is not in run(); but store(msrs)
+  /// also from a Client member on the vCPU's own thread (TSC deadline needs the TSC offset).
   virtual void store(StateGroups groups, VcpuState& out) = 0;
   virtual void load(StateGroups groups, const VcpuState& in) = 0;
 
