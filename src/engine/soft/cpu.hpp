@@ -1,0 +1,327 @@
+#pragma once
+#include <array>
+#include <atomic>
+#include <memory>
+
+#include "base/address.hpp"
+#include "base/types.hpp"
+#include "engine/client.hpp"
+#include "engine/exit.hpp"
+#include "engine/soft/decode/insn.hpp"
+#include "engine/soft/replay/fpu.hpp"
+#include "engine/soft/runtime/tlb.hpp"
+#include "engine/soft/system/cpu_model.hpp"
+#include "engine/vcpu_state.hpp"
+#include "mem/vmspace.hpp"
+#include "x86/registers.hpp"
+
+namespace bhyve::soft {
+
+class BlockCache;
+class SoftVm;
+
+/// An exception on its way to the guest.
+struct Fault final {
+  x86::Vector vector = x86::Vector::ud;
+  bool has_error = false;
+  u32 error = 0;
+};
+
+/// What kind of code runs: decides how bytes decode.
+enum class CodeSize : u8 { bits16, bits32, bits64 };
+
+/// Arithmetic flags as LAHF and SETO leave them: AH in the high byte, OF in bit 0 of the low byte.
+/// The form that costs least to take from and to give to the host's flags.
+using PackedFlags = u16;
+
+/// One software CPU: the architectural state and everything that instruction handlers use. The class
+/// is implemented by families: interp/ (integer instructions), system/ (privileged state, faults,
+/// segmentation), replay/ (x87 to AVX-512), runtime/ (memory, TLB, walkers, run loop).
+///
+/// Everything here runs on the vCPU's own thread and is compiled for general registers only: the
+/// guest's vector state may be live in the host's registers. Calling anything outside of
+/// engine/soft (client, vmspace, libc's memcpy, Zydis) needs leave() first.
+class Cpu final {
+ public:
+  Cpu(VcpuId id, SoftVm& vm, engine::Client& client);
+  ~Cpu();
+  Cpu(const Cpu&) = delete;
+  Cpu& operator=(const Cpu&) = delete;
+
+  // ---- registers (owner: the vCPU's thread) -------------------------------------------------
+  /// 16 registers, then slot::zero, then slot::rip. First member: replay stubs use fixed offsets.
+  std::array<u64, slot::count> gpr{};
+  PackedFlags flags = 0;            ///< CF PF AF ZF SF OF
+  u64 rip = 0;                      ///< of the next instruction, valid between blocks
+  u64 sysflags = x86::rflags::fixed1;  ///< RFLAGS without the arithmetic flags
+  std::array<u64, 9> seg_base{};    ///< cache of seg[].base; in 64-bit mode only FS, GS count; [8] = 0
+  engine::VcpuState s;              ///< the rest; gpr, rip and rflags in it are stale while running
+
+  template <class T>
+  [[nodiscard]] T reg(u8 offset) const {
+    return *reinterpret_cast<const T*>(reinterpret_cast<const u8*>(gpr.data()) + offset);
+  }
+  /// Writes a register operand; 32-bit writes clear the upper half (SDM vol. 1, 3.4.1.1).
+  template <class T>
+  void set_reg(u8 offset, T v) {
+    u8* p = reinterpret_cast<u8*>(gpr.data()) + offset;
+    if constexpr (sizeof(T) == 4)
+      *reinterpret_cast<u64*>(p) = static_cast<u32>(v);
+    else
+      *reinterpret_cast<T*>(p) = v;
+  }
+  [[nodiscard]] u64& r(x86::Gpr g) { return gpr[static_cast<unsigned>(g)]; }
+
+  /// RFLAGS as a whole.
+  [[nodiscard]] u64 rflags() const;
+  /// Sets RFLAGS (no privilege rules). Kicks the interrupt check when IF becomes 1.
+  void set_rflags(u64 value);
+  [[nodiscard]] bool interrupts_enabled() const { return sysflags & x86::rflags::if_; }
+
+  // ---- modes ------------------------------------------------------------------------------
+  [[nodiscard]] unsigned cpl() const { return cpl_; }
+  void set_cpl(unsigned cpl);
+  [[nodiscard]] bool long_mode() const { return s.efer & x86::efer::lma; }
+  [[nodiscard]] bool protected_mode() const { return s.cr0 & x86::cr0::pe; }
+  [[nodiscard]] bool v86_mode() const { return sysflags & x86::rflags::vm; }
+  [[nodiscard]] bool real_mode() const { return !protected_mode(); }
+  [[nodiscard]] CodeSize code_size() const { return code_size_; }
+  [[nodiscard]] bool code64() const { return code_size_ == CodeSize::bits64; }
+  /// Stack-pointer width of the current SS in bytes: 2, 4 or 8.
+  [[nodiscard]] unsigned stack_size() const { return stack_size_; }
+  /// Recomputes everything derived from CR0, CR4, EFER, CS, SS, CPL, XCR0 and RFLAGS.AC/TF. Call
+  /// after any change to them; the current block must end (Step::stop).
+  void update_mode();
+  /// Drops all cached linear translations (CR3 load, CR0/CR4 changes ...).
+  void flush_tlb(bool keep_global);
+  void flush_tlb_page(Gva linear);
+
+  // ---- faults and exits ---------------------------------------------------------------------
+  Step raise(x86::Vector v) { return raise(Fault{v, false, 0}); }
+  Step raise(x86::Vector v, u32 error) { return raise(Fault{v, true, error}); }
+  Step raise(const Fault& f) {
+    fault_ = f;
+    return failed_ = Step::fault;
+  }
+  /// #GP(0), the commonest.
+  Step gp0() { return raise(x86::Vector::gp, 0); }
+  Step ud() { return raise(x86::Vector::ud); }
+  [[nodiscard]] const Fault& fault() const { return fault_; }
+  [[nodiscard]] engine::Exit& exit_record() { return exit_; }
+  Step leave_with(abi::ExitCode code) {
+    exit_.code = code;
+    return failed_ = Step::exit;
+  }
+  /// What to return after a memory access said false.
+  [[nodiscard]] Step failed() const { return failed_; }
+
+  // ---- memory -------------------------------------------------------------------------------
+  /// Effective address (offset in the segment) of the memory operand.
+  [[nodiscard]] u64 effective_address(const Insn& i) const;
+  /// Linear address of `size` bytes of the memory operand, after segmentation. False: failed().
+  [[nodiscard]] bool linear(const Insn& i, unsigned size, bool write, u64& la);
+  /// Linear address of seg:offset for `size` bytes, with all checks of the current mode.
+  [[nodiscard]] bool linear(x86::Seg seg, u64 offset, unsigned size, bool write, u64& la);
+
+  /// Data access at a linear address with the current privilege. T is u8..u64. `seg` only chooses
+  /// between #GP and #SS for non-canonical addresses. False: nothing done, return failed().
+  template <class T>
+  [[nodiscard]] bool read(u64 la, T& v, x86::Seg seg = x86::Seg::ds);
+  template <class T>
+  [[nodiscard]] bool write(u64 la, T v, x86::Seg seg = x86::Seg::ds);
+  /// The memory operand of an instruction.
+  template <class T>
+  [[nodiscard]] bool load(const Insn& i, T& v);
+  template <class T>
+  [[nodiscard]] bool store(const Insn& i, T v);
+  /// Implicit supervisor accesses (descriptor tables, TSS): CPL 0 whatever the current one is,
+  /// SMAP applies regardless of AC.
+  template <class T>
+  [[nodiscard]] bool read_system(u64 la, T& v);
+  template <class T>
+  [[nodiscard]] bool write_system(u64 la, T v);
+  /// Any number of bytes up to 4096; page-wise, all checked before the first byte is written.
+  [[nodiscard]] bool read_bytes(u64 la, void* into, unsigned n, x86::Seg seg = x86::Seg::ds);
+  [[nodiscard]] bool write_bytes(u64 la, const void* from, unsigned n,
+                                 x86::Seg seg = x86::Seg::ds);
+  /// Checks that n bytes (<= 4096) can be written, without writing. False: failed().
+  [[nodiscard]] bool probe_write(u64 la, unsigned n, x86::Seg seg = x86::Seg::ds);
+  /// Host address of n bytes at la if they are plain RAM in one page and may be read (written), else
+  /// nullptr *with nothing raised*: use read_bytes/write_bytes then. For writing, nullptr also when
+  /// the page holds code.
+  [[nodiscard]] std::byte* direct(u64 la, unsigned n, bool write);
+  /// For locked read-modify-write: makes n bytes (1..16) at la reachable as one host object, also
+  /// across a page border. Device memory gives nullptr with mmio = true. False: failed().
+  [[nodiscard]] bool locked_pointer(u64 la, unsigned n, std::byte*& host, bool& mmio,
+                                    x86::Seg seg = x86::Seg::ds);
+
+  /// Translates for the CPU's own use (INVLPG needs none). Fills `out` with the guest-physical
+  /// address; false: failed() (a page fault).
+  [[nodiscard]] bool translate(u64 la, mem::Prot access, bool user, Gpa& out);
+
+  // ---- stack --------------------------------------------------------------------------------
+  /// Pushes one operand of `size` bytes (2, 4, 8). RSP changes only on success.
+  [[nodiscard]] bool push(u64 value, unsigned size);
+  /// Reads the operand at the top of the stack plus `skip` bytes without changing RSP.
+  [[nodiscard]] bool peek(u64& value, unsigned size, u64 skip = 0);
+  /// RSP += n in the width of the stack.
+  void adjust_sp(i64 n);
+
+  /// True when this very port or MSR access was already done outside (second execution after an
+  /// exit): `value` (for reads) and `fault` have the caller's answer.
+  [[nodiscard]] bool take_pio_answer(u16 port, unsigned size, Dir dir, u32& value);
+  [[nodiscard]] bool take_msr_answer(u32 number, Dir dir, u64& value, bool& fault);
+
+  // ---- the world ----------------------------------------------------------------------------
+  /// Gives the host's FPU back to C++ and returns the client.
+  engine::Client& leave() {
+    fpu.park();
+    return client_;
+  }
+  [[nodiscard]] SoftVm& vm() { return vm_; }
+  [[nodiscard]] VcpuId id() const { return id_; }
+  [[nodiscard]] const CpuModel& model() const { return model_; }
+  /// Host TSC turned into the guest's.
+  [[nodiscard]] u64 guest_tsc() const;
+  /// Address of instruction `i` and of the one after it, wrapped to the code size.
+  [[nodiscard]] u64 rip_of(const Insn& i) const { return gpr[17] + i.offset; }
+  [[nodiscard]] u64 next_rip(const Insn& i) const {
+    const u64 next = gpr[17] + i.offset + i.length;
+    return code_size_ == CodeSize::bits64 ? next : next & ip_mask_;
+  }
+  /// Ends an instruction that changed the mode or the interrupt state: rip = next, Step::stop.
+  Step finish(const Insn& i) {
+    rip = next_rip(i);
+    return Step::stop;
+  }
+  /// Asks the run loop to look for interrupts before the next block. Any thread.
+  void request_check() noexcept { poll_.store(1, std::memory_order_seq_cst); }
+  /// Code epoch handshake with other vCPUs (runtime/soft_vm.hpp). Any thread.
+  [[nodiscard]] bool passed_code_epoch(u64 epoch) const {
+    return !running_.load(std::memory_order_seq_cst) ||
+           code_seen_.load(std::memory_order_seq_cst) >= epoch;
+  }
+  /// Interrupts are held off for one instruction (STI, MOV SS, POP SS).
+  void set_interrupt_shadow() { s.interrupt_shadow = true; }
+
+  // ---- implemented in system/ ---------------------------------------------------------------
+  /// Delivers an exception or interrupt through the IDT with all checks, double and triple fault.
+  /// Returns false on triple fault (exit record filled).
+  enum class EventKind : u8 { exception, external, nmi, software_int, software_exception };
+  [[nodiscard]] bool deliver(const Fault& f, EventKind kind, u64 return_rip);
+  /// Loads a data or stack segment register with all checks of the mode.
+  [[nodiscard]] bool load_segment(x86::Seg seg, u16 selector);
+
+  // ---- implemented in runtime/ --------------------------------------------------------------
+  /// The run loop (EngineVcpu::run).
+  void run(engine::Exit& exit);
+  void store_state(engine::StateGroups groups, engine::VcpuState& out);
+  void load_state(engine::StateGroups groups, const engine::VcpuState& in);
+
+  Fpu fpu;  ///< x87 and vector state: live in the host or parked (replay/fpu.hpp)
+
+  /// Capabilities (facts sheet 4.1) as the vmm set them.
+  bool invpcid_enabled = true, rdtscp_enabled = true, rdpid_enabled = true, pause_exit = false;
+
+  /// An exception that the vmm injected, delivered at the next entry.
+  bool injected = false;
+  Fault injected_fault{};
+
+  struct Counters {
+    u64 blocks = 0, blocks_decoded = 0, insns_decoded = 0, jump_cache_misses = 0, tlb_misses = 0,
+        page_walks = 0, nested_faults = 0, faults = 0, interrupts = 0, nmis = 0, mmio = 0, pio = 0,
+        code_writes = 0, replays = 0, fpu_switches = 0, cr_access = 0, cpuid = 0, rdmsr = 0,
+        wrmsr = 0;
+  } counters;  ///< written by the vCPU's thread only; read as relaxed snapshots
+
+ private:
+  VcpuId id_;
+  SoftVm& vm_;
+  engine::Client& client_;
+  const CpuModel& model_;
+  unsigned cpl_ = 0;
+  CodeSize code_size_ = CodeSize::bits16;
+  u8 stack_size_ = 2;
+  u64 ip_mask_ = 0xffff;
+  Fault fault_{};
+  Step failed_ = Step::fault;
+  engine::Exit exit_{};
+  std::atomic<u32> poll_{0};  ///< written by any thread, cleared by the vCPU's
+
+  // ---- runtime/: memory, blocks, run loop ---------------------------------------------------
+  friend class PageWalker;
+  friend class BlockCache;
+  [[nodiscard]] bool read_slow(u64 la, unsigned size, u64& v, x86::Seg seg, bool system);
+  [[nodiscard]] bool write_slow(u64 la, unsigned size, u64 v, x86::Seg seg, bool system);
+  [[nodiscard]] bool check_linear(u64 la, unsigned size, x86::Seg seg, bool system);
+  /// One page's worth of an access: host address, or device memory (host == nullptr).
+  struct Place {
+    std::byte* host = nullptr;
+    Gpa gpa{};
+    bool code = false;  ///< the page holds decoded code
+  };
+  [[nodiscard]] bool resolve(u64 la, mem::Prot access, bool system, Place& out);
+  [[nodiscard]] bool read_place(const Place& p, unsigned size, u64& v);
+  [[nodiscard]] bool write_place(const Place& p, unsigned size, u64 v);
+  [[nodiscard]] bool mmio(Gpa gpa, unsigned size, u64& v, Dir dir);
+  void page_fault(u64 la, u32 error);
+  Tlb& tlb_for(bool system);
+
+  /// Guest-physical page -> host, tied to the pmap generation (the nested walker's cache).
+  [[nodiscard]] std::byte* nested(Gpa gpa, mem::Prot access, bool& failed);
+  std::byte* nested_walk(Gpa gpa, mem::Prot access, bool& failed);
+
+  bool check_world();
+  bool take_interrupts();
+  Step step_one();
+  Step execute(const struct Block& b);
+  bool settle(Step s);
+  bool deliver_debug_trap();
+  void sync_world();
+  const struct Block* find_block();
+  const struct Block* find_block_slow();
+
+  enum Context : u8 { supervisor_smap, supervisor_plain, user, contexts };
+  std::array<Tlb, contexts> tlbs_;
+  Tlb never_hits_;      ///< chosen while every access needs a look (alignment checks)
+  Tlb* tlb_ = &tlbs_[0];
+  struct NestedEntry {
+    u64 read = 1, write = 1, exec = 1;  ///< guest-physical page when allowed
+    std::byte* host = nullptr;
+  };
+  static constexpr unsigned nested_entries = 1024;
+  std::array<NestedEntry, nested_entries> nested_;
+  std::array<u64, 64> large_pages_{};  ///< hashed 2 MiB regions with fragments in the TLBs
+  u64 generation_ = 0;                 ///< of the pmap, when caches were last valid
+  std::unique_ptr<BlockCache> blocks_;
+  bool single_ = false;                ///< one instruction runs alone: it may store into code
+  bool window_ = false;                ///< something waits for interrupts to be enabled
+  bool slow_ = false;                  ///< single-step or breakpoints: one instruction at a time
+  bool ac_ = false;                    ///< alignment is checked
+  std::byte* split_window_ = nullptr;  ///< two pages for locked accesses across a page border
+
+  /// Accesses of the current instruction that were done already, outside or inside run(): the
+  /// instruction is executed again from its start and must not do them twice.
+  struct Answer {
+    enum class Kind : u8 { none, mmio, pio, msr } kind = Kind::none;
+    Dir dir = Dir::read;
+    u8 size = 0;
+    bool fault = false;
+    u64 address = 0;
+    u64 value = 0;
+  };
+  static constexpr unsigned max_answers = 24;
+  std::array<Answer, max_answers> answers_{};
+  unsigned answers_held_ = 0;
+  unsigned answers_used_ = 0;
+  bool take_answer(Answer::Kind kind, Dir dir, u64 address, unsigned size, Answer& out);
+  void keep_answer(const Answer& a);
+  void forget_answers() { answers_held_ = answers_used_ = 0; }
+
+  std::atomic<bool> running_{false};   ///< in run(); read by other vCPUs
+  std::atomic<u64> code_seen_{0};      ///< code epoch whose flush this vCPU has done
+};
+
+}  // namespace bhyve::soft
+
+#include "engine/soft/runtime/access.hpp"

@@ -1,0 +1,22 @@
+#include "engine/soft/runtime/soft_vm.hpp"
+
+#include "engine/soft/cpu.hpp"
+
+namespace bhyve::soft {
+
+u64 SoftVm::new_code_epoch(const Cpu& self) {
+  const u64 epoch = code_epoch_.fetch_add(1, std::memory_order_seq_cst) + 1;
+  for (const auto& slot : cpus_)
+    if (Cpu* cpu = slot.load(std::memory_order_acquire); cpu && cpu != &self) cpu->request_check();
+  return epoch;
+}
+
+bool SoftVm::code_epoch_passed(u64 epoch, const Cpu& self) const {
+  for (const auto& slot : cpus_) {
+    const Cpu* cpu = slot.load(std::memory_order_acquire);
+    if (cpu && cpu != &self && !cpu->passed_code_epoch(epoch)) return false;
+  }
+  return true;
+}
+
+}  // namespace bhyve::soft

@@ -1,0 +1,45 @@
+#pragma once
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "base/types.hpp"
+#include "engine/soft/replay/stub_arena.hpp"
+#include "engine/soft/system/cpu_model.hpp"
+#include "mem/vmspace.hpp"
+
+namespace bhyve::soft {
+
+class Cpu;
+
+/// What the software CPUs of one VM share.
+///
+/// The code epoch: a page that is watched for the first time (mem::CodePages) may still be the
+/// target of store-TLB entries of other vCPUs, and code decoded from it cannot be trusted before
+/// they are gone. Watching starts a new epoch and kicks the other vCPUs; each drops its write tags
+/// when it next looks up and publishes the epoch it has seen. Until all have, blocks of the page
+/// compare their bytes on every entry (BlockCache). Nobody ever waits.
+class SoftVm final {
+ public:
+  SoftVm(mem::Vmspace& guest_space, std::unique_ptr<CpuModel> cpu_model, u32 vcpus)
+      : space(guest_space), model(std::move(cpu_model)), cpus_(vcpus) {}
+
+  mem::Vmspace& space;
+  const std::unique_ptr<CpuModel> model;
+  StubArena stubs;  ///< locks itself; shared by the vCPUs
+
+  void add(VcpuId id, Cpu& cpu) { cpus_[id].store(&cpu, std::memory_order_release); }
+  void remove(VcpuId id) { cpus_[id].store(nullptr, std::memory_order_release); }
+
+  [[nodiscard]] u64 code_epoch() const { return code_epoch_.load(std::memory_order_seq_cst); }
+  /// Starts a new epoch on behalf of `self`; the others are kicked.
+  u64 new_code_epoch(const Cpu& self);
+  /// True when every vCPU but `self` has dropped its old write tags since `epoch`.
+  [[nodiscard]] bool code_epoch_passed(u64 epoch, const Cpu& self) const;
+
+ private:
+  std::vector<std::atomic<Cpu*>> cpus_;  ///< set once per vCPU before it runs
+  std::atomic<u64> code_epoch_{0};
+};
+
+}  // namespace bhyve::soft
