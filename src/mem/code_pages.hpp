@@ -20,7 +20,8 @@ class CodePages final {
   using Word = u32;
   static constexpr Word watched_bit = 1;
 
-  /// Covers guest-physical pages [0, pages). Memory is reserved, and committed by use.
+  /// Covers guest-physical pages [0, pages). Memory is reserved, and committed by use. Throws
+  /// std::bad_alloc without address space (set-up only).
   explicit CodePages(u64 pages);
   ~CodePages();
   CodePages(const CodePages&) = delete;
@@ -34,12 +35,14 @@ class CodePages final {
   [[nodiscard]] bool watched(u64 page) const noexcept {
     return page < pages_ && (words_[page].load(std::memory_order_acquire) & watched_bit);
   }
-  /// Starts watching. Returns the word to remember and whether the watch is new.
+  /// Starts watching. Returns the word to remember and whether the watch is new. Of a page beyond the
+  /// limit the word is one that word() never has: code from there is valid for nobody.
   struct Watch {
     Word word;
     bool is_new;
   };
   Watch watch(u64 page) noexcept {
+    if (page >= pages_) return {watched_bit, false};
     std::atomic<Word>& w = word(page);
     const Word old = w.fetch_or(watched_bit, std::memory_order_seq_cst);
     return {old | watched_bit, (old & watched_bit) == 0};

@@ -1,16 +1,11 @@
 #pragma once
-#include <atomic>
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/address.hpp"
-#include "base/bits.hpp"
 #include "base/error.hpp"
-#include "base/fd.hpp"
 #include "mem/code_pages.hpp"
 #include "mem/hold.hpp"
 #include "mem/prot.hpp"
@@ -18,8 +13,6 @@
 #include "pmap/pmap.hpp"
 
 namespace bhyve::mem {
-
-class VmObject;
 
 /// What a nested fault came to.
 enum class FaultResult : u8 {
@@ -31,14 +24,17 @@ enum class FaultResult : u8 {
 
 /// The guest-physical address space of one VM: map entries over objects, the pmap of type PT_EPT
 /// under them, and the fault handler that joins both. RAM is demand-allocated.
-/// Thread safety: fault(), hold(), read(), write() from any thread. Map changes take the map lock
-/// exclusively and invalidate before they return.
+/// Thread safety: all members from any thread. Map changes take the map lock exclusively and
+/// invalidate before they return; the pmap's notifier runs under it and must not call back. Lock
+/// order: map lock, then the pmap's.
+/// More memory than the host has may be asked for: pages are allocated by the first touch.
 class Vmspace final {
  public:
   struct Options {
-    u64 lowmem = 0;    ///< bytes from address 0
-    u64 highmem = 0;   ///< bytes from 4 GiB
-    bool ept_ad = true;  ///< hardware-like accessed/dirty bits in EPT entries
+    u64 lowmem = 0;       ///< bytes from address 0, at most 4 GiB
+    u64 highmem = 0;      ///< bytes from 4 GiB
+    bool ept_ad = true;   ///< hardware-like accessed/dirty bits in EPT entries
+    u64 fault_around = 16;///< pages entered by a RAM fault: a power of two, 1 = only the one
   };
   [[nodiscard]] static Result<std::unique_ptr<Vmspace>> create(const Options& options);
   ~Vmspace();
@@ -49,7 +45,7 @@ class Vmspace final {
   [[nodiscard]] u64 lowmem() const { return options_.lowmem; }
   [[nodiscard]] u64 highmem() const { return options_.highmem; }
   /// The memfd behind RAM; file offset = guest-physical address.
-  [[nodiscard]] int ram_fd() const { return ram_fd_.get(); }
+  [[nodiscard]] int ram_fd() const;
 
   /// Resolves a nested fault (bhyve: VM_EXITCODE_PAGING).
   [[nodiscard]] FaultResult fault(Gpa gpa, Prot access);
@@ -61,10 +57,16 @@ class Vmspace final {
   [[nodiscard]] bool read(Gpa gpa, std::span<u8> into);
   [[nodiscard]] bool write(Gpa gpa, std::span<const u8> from);
 
-  /// Adds a segment (boot ROM, framebuffer) of `length` bytes at `gpa`; overlap with an entry that
-  /// is not RAM is refused. Returns the host pointer of its first byte.
+  /// Adds a segment (boot ROM, framebuffer) of `length` bytes at `gpa`, both whole pages; it hides
+  /// RAM below it, and overlap with another segment is refused (EEXIST). Returns the host pointer of
+  /// its first byte, valid until it is removed. Its memory is zero.
   [[nodiscard]] Result<std::byte*> add_segment(Gpa gpa, u64 length, Prot prot, std::string name);
+  /// Removes the segment that starts at `gpa` and gives its memory back: ENOENT when there is none,
+  /// EBUSY when it is held. The host mapping stays (a vCPU may use it until it sees the invalidation)
+  /// and serves a later segment of the same length.
   [[nodiscard]] Result<void> remove_segment(Gpa gpa);
+  /// Moves a segment with its contents (a BAR was programmed anew); errors as above. Holds stay good.
+  [[nodiscard]] Result<void> move_segment(Gpa from, Gpa to);
 
   struct MapEntry {
     Gpa start;
@@ -73,6 +75,7 @@ class Vmspace final {
     std::string name;  ///< "sysmem" or the segment's
     u64 offset;        ///< into the object
   };
+  /// In order of address; RAM that a segment hides is left out.
   [[nodiscard]] std::vector<MapEntry> entries() const;
   /// Bytes of guest memory that host pages back now.
   [[nodiscard]] u64 resident_bytes() const;
@@ -82,12 +85,16 @@ class Vmspace final {
  private:
   explicit Vmspace(const Options& options);
   friend class Hold;
+  struct Impl;
+  void release(Hold& hold);
+  /// [gpa, gpa + length) shows other memory now: unmaps it and invalidates code from it.
+  void remap(u64 gpa, u64 length);
+  [[nodiscard]] Result<void> init();
+
   Options options_;
-  UniqueFd ram_fd_;
   pmap::FrameArena arena_;
   std::unique_ptr<pmap::Pmap> pmap_;
   std::unique_ptr<CodePages> code_pages_;
-  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -7,28 +7,20 @@
 #include "base/error.hpp"
 #include "base/types.hpp"
 #include "pmap/arena.hpp"
+#include "pmap/mapping.hpp"
 
 namespace bhyve::pmap {
 
-/// PT_X86: ordinary page-table entries, for tables that we own. PT_EPT: Intel's EPT layout, for
-/// guests (facts sheet 7).
-enum class PmapType : u8 { pt_x86, pt_ept };
-
-/// Rights and attributes of one mapping, independent of the entry format.
-struct Mapping final {
-  ArenaAddr frame;
-  bool write = false;
-  bool exec = true;
-  bool uncacheable = false;
-  bool wired = false;
-};
-
 /// The page tables of one address space. One algorithm for both formats; bit positions come from the
 /// format (pmap_modified_bit() and friends). Entries are read by "hardware" walkers without a lock:
-/// every change is a single atomic store or compare-exchange.
+/// every change is a single atomic store or compare-exchange. A walker sets accessed and dirty flags by
+/// compare-exchange of the leaf it read; if that fails, it walks again. Addresses have 48 bits: beyond,
+/// nothing is mapped and enter() fails (EINVAL). enter() fails with ENOMEM without host memory for
+/// tables. One pmap an arena: its tables are the arena's bank 1.
 /// Thread safety: changes take the pmap lock; lookups and root() from any thread.
 class Pmap final {
  public:
+  /// Throws std::bad_alloc without address space for the tables (set-up only).
   Pmap(PmapType type, FrameArena& arena, bool ad_bits);
   ~Pmap();
   Pmap(const Pmap&) = delete;
@@ -45,13 +37,17 @@ class Pmap final {
   void remove(u64 start, u64 length);
   /// Takes write permission away in the range and invalidates once.
   void write_protect(u64 start, u64 length);
-  /// The entry for va, if present at any level. 4 raw entries from the top for vm_get_gpa_pmap().
-  struct Lookup {
-    u64 entries[4] = {};
-    unsigned count = 0;  ///< entries walked; the last one is the leaf or the missing one
-    bool present = false;
-    u64 frame = 0;       ///< arena address of va's byte when present
-  };
+  /// Maps 2 MiB; va and frame are multiples of it. Tables below are replaced.
+  [[nodiscard]] Result<void> enter_large(u64 va, const Mapping& mapping);
+  /// Maps those of `pages` 4 KiB pages from va on (consecutive frames) that are not mapped: what is
+  /// mapped, even with fewer rights, stays (fault-around).
+  [[nodiscard]] Result<void> fill(u64 va, const Mapping& first, u64 pages);
+  /// Maps all of them for writing and marks them accessed and modified (holds).
+  [[nodiscard]] Result<void> fill_dirty(u64 va, const Mapping& first, u64 pages);
+  /// Marks every writable mapping in [start, start + length) accessed and modified. Lock-free.
+  void mark_dirty(u64 start, u64 length);
+  /// The entries on the way to va, for vm_get_gpa_pmap() and tests.
+  using Lookup = pmap::Lookup;
   [[nodiscard]] Lookup lookup(u64 va) const;
 
   /// The EPT generation. A vCPU compares it on entry and whenever it is notified, and drops all
@@ -59,7 +55,8 @@ class Pmap final {
   [[nodiscard]] u64 generation() const { return generation_.load(std::memory_order_acquire); }
   /// pmap_invalidate_ept(): bumps the generation and calls the notifier.
   void invalidate_ept();
-  /// Called (any thread) after each bump; set once before vCPUs run. Must not take the pmap lock.
+  /// Called (any thread, no pmap lock held) after each bump; set once before vCPUs run.
+  /// Must not call back into the pmap's changes nor wait for a vCPU.
   void set_notifier(std::function<void()> notifier) { notifier_ = std::move(notifier); }
 
   [[nodiscard]] u64 modified_bit() const;
@@ -70,13 +67,14 @@ class Pmap final {
   [[nodiscard]] u64 table_pages() const;
 
  private:
+  struct Impl;
+  void settle(bool stale);
+
   PmapType type_;
-  FrameArena& arena_;
   bool ad_bits_;
   ArenaAddr root_{};
   std::atomic<u64> generation_{1};
   std::function<void()> notifier_;
-  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,0 +1,47 @@
+#pragma once
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "base/types.hpp"
+
+namespace bhyve::mem {
+
+/// Memory that map entries show: a memfd, mapped once as one bank of the frame arena. Pages are
+/// allocated by the first touch; a size beyond the host's memory is allowed. Left out of core dumps.
+/// Thread safety: all members from any thread.
+class VmObject final {
+ public:
+  /// `size` bytes (whole pages) of zeros for arena bank `bank`; `name` shows in /proc/PID/maps.
+  [[nodiscard]] static Result<std::unique_ptr<VmObject>> create(const std::string& name,
+                                                                unsigned bank, u64 size);
+  ~VmObject();
+  VmObject(const VmObject&) = delete;
+  VmObject& operator=(const VmObject&) = delete;
+
+  [[nodiscard]] unsigned bank() const { return bank_; }
+  [[nodiscard]] u64 size() const { return size_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] std::byte* data() const { return data_; }
+  [[nodiscard]] u64 resident_bytes() const;
+  /// Gives every page back to the host; the mapping stays and reads as zero.
+  void discard();
+
+  void pin() { pins_.fetch_add(1, std::memory_order_relaxed); }
+  void unpin() { pins_.fetch_sub(1, std::memory_order_release); }
+  [[nodiscard]] bool pinned() const { return pins_.load(std::memory_order_acquire) != 0; }
+
+ private:
+  VmObject(UniqueFd fd, std::byte* data, unsigned bank, u64 size)
+      : fd_(std::move(fd)), data_(data), bank_(bank), size_(size) {}
+
+  UniqueFd fd_;
+  std::byte* data_;
+  unsigned bank_;
+  u64 size_;
+  std::atomic<u64> pins_{0};  ///< holds that use it
+};
+
+}  // namespace bhyve::mem

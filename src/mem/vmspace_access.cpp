@@ -1,0 +1,97 @@
+#include <algorithm>
+#include <shared_mutex>
+
+#include "base/bits.hpp"
+#include "mem/ram_access.hpp"
+#include "mem/vmspace.hpp"
+#include "mem/vmspace_impl.hpp"
+
+namespace bhyve::mem {
+
+FaultResult Vmspace::fault(Gpa gpa, Prot access) {
+  const std::shared_lock guard(impl_->lock);
+  const auto entry = impl_->map.find(gpa.value());
+  if (!entry) return FaultResult::mmio;
+  if (!has(entry->prot, access)) return FaultResult::denied;
+  const u64 page = gpa.page().value();
+  if (!pmap_->enter(page, mapping_of(*entry, page))) return FaultResult::error;
+  if (options_.fault_around > 1) {
+    // Host memory is allocated by touching it, not by this: the neighbours cost an entry each. Those
+    // that are mapped with fewer rights stay so. Failing here is no failure of the fault.
+    const u64 window = options_.fault_around << page_shift;
+    const u64 first = std::max(align_down(page, window), entry->start);
+    const u64 end = std::min(align_down(page, window) + window, entry->end);
+    static_cast<void>(pmap_->fill(first, mapping_of(*entry, first), (end - first) >> page_shift));
+  }
+  return FaultResult::resolved;
+}
+
+Hold Vmspace::hold(Gpa gpa, u64 length, Prot access) {
+  Hold hold;
+  const u64 start = gpa.value();
+  if (length == 0 || length > ~u64{0} - start) return hold;
+  const u64 end = start + length;
+
+  const std::shared_lock guard(impl_->lock);
+  // Entries first, so that a refused hold of any length costs no more than the entries it meets.
+  for (u64 at = start; at < end;) {
+    const auto entry = impl_->map.find(at);
+    if (!entry || !has(entry->prot, access)) return {};
+    at = entry->end;
+  }
+  for (u64 at = start; at < end;) {
+    const auto entry = impl_->map.find(at);
+    const u64 stop = std::min(end, entry->end);
+    if (has(access, Prot::write)) {
+      const u64 page = at & ~page_mask;
+      const u64 pages = (align_up(stop, page_size) - page) >> page_shift;
+      if (!pmap_->fill_dirty(page, mapping_of(*entry, page), pages)) return {};
+    }
+    hold.append({entry->host(at), stop - at});
+    if (entry->object->bank() != pmap::FrameArena::ram_bank)
+      hold.segments_.push_back(entry->object);
+    at = stop;
+  }
+  for (VmObject* segment : hold.segments_) segment->pin();
+  impl_->holds.fetch_add(1, std::memory_order_relaxed);
+  hold.space_ = this;
+  hold.gpa_ = gpa;
+  hold.length_ = length;
+  hold.access_ = access;
+  return hold;
+}
+
+void Vmspace::release(Hold& hold) {
+  if (has(hold.access_, Prot::write)) {
+    // Again, for a dirty log that was read and cleared after the hold was taken.
+    pmap_->mark_dirty(hold.gpa_.value(), hold.length_);
+    const u64 last = (hold.gpa_ + (hold.length_ - 1)).page_number();
+    for (u64 page = hold.gpa_.page_number(); page <= last; ++page) code_pages_->written(page);
+  }
+  for (VmObject* segment : hold.segments_) segment->unpin();
+  impl_->holds.fetch_sub(1, std::memory_order_release);
+}
+
+bool Vmspace::read(Gpa gpa, std::span<u8> into) {
+  if (into.empty()) return true;
+  const Hold held = hold(gpa, into.size(), Prot::read);
+  u8* to = into.data();
+  for (const Hold::Range& r : held.ranges()) {
+    ram_copy(to, r.data, r.size);
+    to += r.size;
+  }
+  return static_cast<bool>(held);
+}
+
+bool Vmspace::write(Gpa gpa, std::span<const u8> from) {
+  if (from.empty()) return true;
+  const Hold held = hold(gpa, from.size(), Prot::write);
+  const u8* at = from.data();
+  for (const Hold::Range& r : held.ranges()) {
+    ram_copy(r.data, at, r.size);
+    at += r.size;
+  }
+  return static_cast<bool>(held);
+}
+
+}  // namespace bhyve::mem
