@@ -1,5 +1,6 @@
 #pragma once
 #include "base/address.hpp"
+#include "base/bits.hpp"
 #include "base/types.hpp"
 
 /// Every guest-visible address and interrupt number of the machine, in one place.
@@ -8,6 +9,7 @@ namespace bhyve::platform::layout {
 // Guest-physical memory. RAM is [0, lowmem) and [4 GiB, 4 GiB + highmem).
 inline constexpr u64 lowmem_limit_default = 3 * GiB;  ///< start of the PCI hole (vm_set_lowmem_limit)
 inline constexpr Gpa highmem_base{4 * GiB};
+inline constexpr Gpa ebda{0x9'fc00};                  ///< 1 KiB, reserved in E820
 inline constexpr Gpa vga_window{0xa'0000};
 inline constexpr Gpa bios_area{0xe'0000};             ///< reserved in E820 up to 1 MiB
 inline constexpr Gpa mptable{0xf'0000}, smbios{0xf'1000}, acpi{0xf'2400};
@@ -18,6 +20,9 @@ inline constexpr u64 pci_ecam_size = 0x1000'0000;     ///< 256 buses x 1 MiB
 inline constexpr Gpa ioapic{0xfec0'0000}, hpet{0xfed0'0000}, lapic{0xfee0'0000};
 inline constexpr u64 ioapic_size = 0x1000, hpet_size = 0x400, lapic_size = 0x1000;
 inline constexpr u64 pci_mmio64_size = 32 * GiB;      ///< at round_up(top of RAM, 32 GiB)
+[[nodiscard]] constexpr Gpa pci_mmio64(u64 highmem) {
+  return Gpa(align_up(highmem_base.value() + highmem, pci_mmio64_size));
+}
 
 // I/O ports.
 inline constexpr u16 port_pic_master = 0x20, port_pic_slave = 0xa0, port_elcr = 0x4d0,
