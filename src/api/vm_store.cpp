@@ -1,0 +1,74 @@
+#include <dirent.h>
+#include <fcntl.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "api/run_dir.hpp"
+#include "api/vm_directory.hpp"
+#include "bhyve/vm.hpp"
+
+namespace bhyve {
+
+std::string_view version() { return BHYVE_VERSION; }
+
+Result<void> check_vm_name(std::string_view name) {
+  constexpr usize max_name = 229;
+  if (name.empty() || name.size() > max_name)
+    return fail(EINVAL, "VM name of {} bytes: expected 1 to {} bytes", name.size(), max_name);
+  const bool bad = name[0] == '.' || name[0] == '-' ||
+                   std::any_of(name.begin(), name.end(), [](char c) {
+                     return c == '/' || static_cast<unsigned char>(c) < ' ' || c == 0x7f;
+                   });
+  if (!bad) return {};
+  std::string shown(name);
+  for (char& c : shown)
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';
+  return fail(EINVAL, "VM name '{}': expected no '/', no control character, no leading '.' or '-'",
+              shown);
+}
+
+Result<std::vector<VmSummary>> list_vms() {
+  std::vector<VmSummary> out;
+  auto parent = api::open_run_dir(false);
+  if (!parent && parent.error().code == ENOENT) return out;
+  if (!parent) return tl::make_unexpected(parent.error());
+  std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(parent->release()), ::closedir);
+  while (const dirent* entry = entries ? ::readdir(entries.get()) : nullptr) {
+    const auto peek = api::peek_vm(entry->d_name);
+    if (!peek || !peek->exists) continue;
+    VmSummary vm{entry->d_name, peek->locked, !peek->locked && peek->state == "running",
+                 peek->config.raw("memory.size").value_or("256M"), 1};
+    if (const auto cpus = peek->config.get_integer("cpus", 1)) vm.cpus = static_cast<u32>(*cpus);
+    out.push_back(std::move(vm));
+  }
+  std::sort(out.begin(), out.end(),
+            [](const VmSummary& a, const VmSummary& b) { return a.name < b.name; });
+  return out;
+}
+
+Result<void> create_vm(const Config& config) {
+  auto vm = api::VmDirectory::acquire(config.raw("name").value_or(""),
+                                      api::VmDirectory::Mode::create);
+  if (!vm) return tl::make_unexpected(vm.error());
+  auto done = vm->write_config(config);
+  if (done) done = vm->write_state("stopped");
+  if (!done) (void)vm->destroy();
+  return done;
+}
+
+Result<void> destroy_vm(const std::string& name) {
+  auto vm = api::VmDirectory::acquire(name, api::VmDirectory::Mode::open);
+  if (!vm && vm.error().code == EBUSY) {
+    auto control = Control::connect(name);
+    if (!control) return tl::make_unexpected(control.error());
+    if (auto ended = control->destroy(); !ended) return ended;
+    vm = api::VmDirectory::acquire(name, api::VmDirectory::Mode::open);
+    // Gone already: it removed itself.
+    if (!vm && vm.error().code == ENOENT) return {};
+  }
+  if (!vm) return tl::make_unexpected(vm.error());
+  return vm->destroy();
+}
+
+}  // namespace bhyve

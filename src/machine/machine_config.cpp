@@ -1,0 +1,213 @@
+#include "machine/machine_config.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <fmt/ranges.h>
+
+#include "base/bits.hpp"
+#include "bhyve/devices.hpp"
+#include "platform/layout.hpp"
+
+namespace bhyve::machine {
+namespace {
+
+namespace layout = platform::layout;
+
+/// Collects the first failure, so that a list of variables reads as a list.
+class Reader final {
+ public:
+  explicit Reader(const Config& config) : config_(config) {}
+
+  void read(const char* name, bool& into) { keep(config_.get_bool(name, into), into); }
+  void read(const char* name, std::string& into) { keep(config_.get_text(name, into), into); }
+  void read_size(const char* name, u64& into) { keep(config_.get_size(name, into), into); }
+  /// A whole number in 1..65535; 0 stays when the variable is not set.
+  void read_count(const char* name, u32& into) {
+    u64 value = 0;
+    keep(config_.get_integer(name, 0), value);
+    if (!config_.has(name)) return;
+    if (value < 1 || value > 65535)
+      refuse(fail(EINVAL, "{}={}: expected 1 to 65535", name, config_.raw(name).value_or("")));
+    into = static_cast<u32>(value);
+  }
+  /// One of the given words.
+  void read_word(const char* name, std::string& into, std::vector<std::string_view> words) {
+    read(name, into);
+    if (std::find(words.begin(), words.end(), into) == words.end())
+      refuse(fail(EINVAL, "{}={}: expected {}", name, into, fmt::join(words, ", ")));
+  }
+  void refuse(tl::unexpected<Error> error) {
+    if (result_) result_ = std::move(error);
+  }
+  [[nodiscard]] const Result<void>& result() const { return result_; }
+
+ private:
+  template <class T>
+  void keep(Result<T> value, T& into) {
+    if (value) into = std::move(*value);
+    else if (result_) result_ = tl::make_unexpected(value.error());
+  }
+  const Config& config_;
+  Result<void> result_;
+};
+
+/// -c: what is not given follows from the rest; the product must be the number of vCPUs.
+Result<void> read_topology(const Config& config, MachineConfig& out) {
+  Reader reader(config);
+  u32 cpus = 0, sockets = 0, cores = 0, threads = 0;
+  reader.read_count("cpus", cpus);
+  reader.read_count("sockets", sockets);
+  reader.read_count("cores", cores);
+  reader.read_count("threads", threads);
+  if (!reader.result()) return reader.result();
+  const u64 package = u64{cores ? cores : 1} * (threads ? threads : 1);
+  const u64 product = cpus && !sockets && cpus % package == 0 ? cpus : package * (sockets ? sockets : 1);
+  if (cpus && product != cpus)
+    return fail(EINVAL, "cpus={}: expected sockets x cores x threads, which is {}", cpus, product);
+  if (product > max_vcpus)
+    return fail(EINVAL, "cpus={}: expected 1 to {} vCPUs", product, max_vcpus);
+  out.vcpus = static_cast<u32>(product);
+  out.cpu.cores = cores ? cores : 1;
+  out.cpu.threads = threads ? threads : 1;
+  out.cpu.sockets = static_cast<u32>(product / package);
+  return {};
+}
+
+/// -m: the total, split at the PCI hole.
+Result<void> read_memory(const Config& config, MachineConfig& out) {
+  // Guest-physical addresses have 46 bits at most on small hosts; leave room for 64-bit BARs.
+  constexpr u64 highest = u64{1} << 45;
+  Reader reader(config);
+  reader.read_size("memory.size", out.memory);
+  reader.read("memory.wired", out.wired);
+  reader.read("memory.guest_in_core", out.in_core);
+  if (!reader.result()) return reader.result();
+  if (out.memory < MiB || out.memory > highest)
+    return fail(EINVAL, "memory.size={}: expected 1M to 32T",
+                config.raw("memory.size").value_or(""));
+  out.memory = align_up(out.memory, page_size);
+  out.lowmem = std::min(out.memory, layout::lowmem_limit_default);
+  out.highmem = out.memory - out.lowmem;
+  return {};
+}
+
+Result<void> read_switches(const Config& config, MachineConfig& out) {
+  Reader reader(config);
+  std::string engine = "auto", executor = "interp";
+  reader.read("name", out.name);
+  reader.read("boot.kernel", out.kernel);
+  reader.read("boot.initrd", out.initrd);
+  reader.read("boot.cmdline", out.cmdline);
+  reader.read("acpi_tables", out.acpi);
+  reader.read("destroy_on_poweroff", out.destroy_on_poweroff);
+  reader.read("rtc.use_localtime", out.rtc_localtime);
+  reader.read("uuid", out.uuid);
+  reader.read("x86.mptable", out.mptable);
+  reader.read("x86.x2apic", out.x2apic);
+  reader.read("x86.strictio", out.strict_io);
+  reader.read("x86.strictmsr", out.strict_msr);
+  reader.read("x86.vmexit_on_hlt", out.exit_on_hlt);
+  reader.read("x86.vmexit_on_pause", out.exit_on_pause);
+  reader.read_word("engine", engine, {"auto", "soft", "kvm"});
+  reader.read("cpu.model", out.cpu.model);
+  reader.read("cpu.features", out.cpu.features);
+  reader.read_word("cpu.hypervisor", out.cpu.hypervisor, {"bhyve", "kvm", "none"});
+  reader.read_word("cpu.executor", executor, {"interp"});
+  if (engine == "kvm")
+    reader.refuse(fail(ENOTSUP, "engine=kvm: not available in this build; expected auto or soft"));
+  return reader.result();
+}
+
+Result<void> read_pci(const Config& config, MachineConfig& out) {
+  bool lpc = false;
+  for (const std::string& bus : config.children("pci")) {
+    for (const std::string& slot : config.children("pci." + bus)) {
+      for (const std::string& function : config.children("pci." + bus + '.' + slot)) {
+        const std::string node = "pci." + bus + '.' + slot + '.' + function;
+        if (!config.has(node + ".device")) continue;
+        const auto name = config.get_text(node + ".device", "");
+        if (!name) return tl::make_unexpected(name.error());
+        const auto b = parse_integer(bus), s = parse_integer(slot), f = parse_integer(function);
+        if (!b || !s || !f || *b > 255 || *s > 31 || *f > 7)
+          return fail(EINVAL, "{}.device: expected pci.BUS.SLOT.FUNCTION.device", node);
+        const DeviceName* const known = find_device(pci_devices(), *name);
+        if (!known) return fail(EINVAL, "{}.device={}: unknown device", node, *name);
+        if (!known->available)
+          return fail(ENOTSUP, "-s {}:{}:{},{}: this device is not in this build", *b, *s, *f,
+                      *name);
+        if (*b != 0) return fail(ENOTSUP, "{}.device={}: expected bus 0", node, *name);
+        if (*name == "lpc" && std::exchange(lpc, true))
+          return fail(EINVAL, "{}.device=lpc: expected one lpc device only", node);
+        out.pci.push_back({static_cast<u8>(*b), static_cast<u8>(*s), static_cast<u8>(*f), *name,
+                           node});
+      }
+    }
+  }
+  for (unsigned n = 0; n < com_ports; ++n) {
+    const std::string variable = fmt::format("lpc.com{}.path", n + 1);
+    auto path = config.get_text(variable, "");
+    if (!path) return tl::make_unexpected(path.error());
+    if (path->empty()) continue;
+    if (!lpc) return fail(EINVAL, "-l com{}: expected an lpc device, e.g. -s 31,lpc", n + 1);
+    if (path->starts_with("tcp="))
+      return fail(ENOTSUP, "-l com{},{}: TCP back ends are not in this build", n + 1, *path);
+    if (*path != "stdio" && !path->starts_with('/'))
+      return fail(EINVAL, "-l com{},{}: expected stdio or the path of a terminal", n + 1, *path);
+    if (*path == "stdio" && std::find(out.com.begin(), out.com.end(), "stdio") != out.com.end())
+      return fail(EINVAL, "-l com{},stdio: another port has stdio already", n + 1);
+    out.com[n] = std::move(*path);
+  }
+  return {};
+}
+
+/// Parts of bhyve that are no devices of -s and that this build does not have.
+Result<void> refuse_absent(const Config& config) {
+  for (const char* name : {"lpc.bootrom", "lpc.fwcfg", "lpc.tpm", "lpc.pc-testdev"})
+    if (config.has(name) || config.has_below(name))
+      return fail(ENOTSUP, "-l {}: this device is not in this build", std::string_view(name).substr(4));
+  const auto port = config.get_integer("gdb.port", 0);
+  if (!port) return tl::make_unexpected(port.error());
+  if (*port) return fail(ENOTSUP, "gdb.port={}: the debugger stub is not in this build", *port);
+  return {};
+}
+
+/// vcpu.N.cpuset: only CPUs on which this process may run.
+Result<void> read_cpusets(const Config& config, MachineConfig& out) {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+    return fail(errno, "cannot read the process's CPU set: {}", std::strerror(errno));
+  out.cpusets.resize(out.vcpus);
+  for (u32 id = 0; id < out.vcpus; ++id) {
+    const std::string name = fmt::format("vcpu.{}.cpuset", id);
+    const auto text = config.get_text(name, "");
+    if (!text) return tl::make_unexpected(text.error());
+    if (text->empty()) continue;
+    const auto set = parse_number_set(*text, CPU_SETSIZE);
+    if (!set) return fail(EINVAL, "{}={}: expected host CPUs such as 0,2-5", name, *text);
+    for (const unsigned cpu : *set)
+      if (!CPU_ISSET(cpu, &allowed))
+        return fail(EINVAL, "{}={}: host CPU {} does not exist or is not this process's", name,
+                    *text, cpu);
+    out.cpusets[id] = *set;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<MachineConfig> resolve(const Config& config) {
+  MachineConfig out;
+  using Step = Result<void> (*)(const Config&, MachineConfig&);
+  for (const Step step : {Step{read_topology}, Step{read_memory}, Step{read_switches},
+                          Step{read_pci}, Step{read_cpusets}})
+    if (auto ok = step(config, out); !ok) return tl::make_unexpected(ok.error());
+  if (auto ok = refuse_absent(config); !ok) return tl::make_unexpected(ok.error());
+  return out;
+}
+
+}  // namespace bhyve::machine

@@ -1,0 +1,52 @@
+#pragma once
+#include <array>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/types.hpp"
+#include "bhyve/config.hpp"
+#include "engine/engine.hpp"
+
+namespace bhyve::machine {
+
+/// vCPUs of one VM, as bhyve's VM_MAXCPU.
+inline constexpr u32 max_vcpus = 16;
+inline constexpr u64 memory_default = 256 * MiB;
+inline constexpr unsigned com_ports = 4;
+
+/// A device of -s.
+struct PciDevice final {
+  u8 bus = 0, slot = 0, function = 0;
+  std::string emulation;
+  std::string node;  ///< "pci.B.S.F": its other variables are below
+};
+
+/// The configuration tree with every value parsed and checked: what the machine is made from.
+struct MachineConfig final {
+  std::string name;
+  u32 vcpus = 1;
+  engine::CpuConfig cpu;
+  u64 memory = memory_default;  ///< all of guest memory, bytes
+  u64 lowmem = memory_default, highmem = 0;
+  bool wired = false, in_core = false;
+
+  std::string kernel, initrd, cmdline;  ///< empty: not given
+
+  bool acpi = true, mptable = true, x2apic = false;
+  bool strict_io = false;   ///< an access to a port that nobody emulates ends the VM
+  bool strict_msr = true;   ///< an unknown MSR is #GP
+  bool exit_on_hlt = false, exit_on_pause = false;
+  bool rtc_localtime = true, destroy_on_poweroff = false;
+  std::string uuid;  ///< empty: derived from the name
+
+  std::vector<PciDevice> pci;
+  std::array<std::string, com_ports> com;  ///< back end of com1-4, empty: no port
+  std::vector<std::vector<unsigned>> cpusets;  ///< host CPUs of each vCPU, empty: any
+};
+
+/// Checks the tree. The sentence of a failure names the variable or device and what was expected; a
+/// part of bhyve that this build does not have is refused by name.
+[[nodiscard]] Result<MachineConfig> resolve(const Config& config);
+
+}  // namespace bhyve::machine

@@ -1,0 +1,25 @@
+#pragma once
+#include "bhyve/config.hpp"
+
+namespace tool {
+
+/// bhyve's exit statuses beside those of the guest's end (bhyve(8), EXIT STATUS).
+inline constexpr int status_usage = 1, status_error = 4;
+
+/// What the command line asks for.
+struct Options final {
+  enum class Action { run, help, version, pci_help, lpc_help, dump };
+  Action action = Action::run;
+  bhyve::Config config;
+};
+
+/// A wrong command line: the sentence, and the status with which bhyve ends.
+struct OptionError final {
+  int status = status_error;
+  std::string message;
+};
+
+/// Reads the command line of bhyve(8) in order; a later setting replaces an earlier one.
+[[nodiscard]] tl::expected<Options, OptionError> parse_options(int argc, char** argv);
+
+}  // namespace tool
