@@ -10,6 +10,7 @@ namespace {
 
 constexpr u64 granularity = 1'000;
 constexpr Nanos measuring_time = 20'000'000;
+constexpr int measuring_tries = 16, converting_tries = 2;
 /// How far the processor's own word may be from the measurement, in parts per million.
 constexpr u64 agreement_ppm = 30;
 
@@ -19,10 +20,10 @@ struct Moment {
 };
 
 /// Both clocks at one moment: of several tries the one with the least time in between.
-Moment both_clocks() {
+Moment both_clocks(int tries) {
   Moment best{};
   u64 best_gap = ~u64{0};
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < tries; ++i) {
     const u64 before = TscClock::host_now();
     const Nanos time = monotonic_now();
     const u64 gap = TscClock::host_now() - before;
@@ -48,9 +49,9 @@ u64 hz_from_cpuid() {
 }  // namespace
 
 TscClock TscClock::measure() {
-  const Moment start = both_clocks();
+  const Moment start = both_clocks(measuring_tries);
   while (monotonic_now() < start.time + measuring_time) __builtin_ia32_pause();
-  const Moment end = both_clocks();
+  const Moment end = both_clocks(measuring_tries);
   const auto measured = static_cast<u64>(static_cast<unsigned __int128>(end.tsc - start.tsc) *
                                          nanos_per_second / (end.time - start.time));
   const u64 stated = hz_from_cpuid();
@@ -60,7 +61,7 @@ TscClock TscClock::measure() {
 }
 
 Nanos TscClock::to_nanos(u64 host_tsc) const {
-  const Moment now = both_clocks();
+  const Moment now = both_clocks(converting_tries);
   if (host_tsc <= now.tsc) {
     const unsigned __int128 ago =
         static_cast<unsigned __int128>(now.tsc - host_tsc) * nanos_per_second / hz;
@@ -72,7 +73,7 @@ Nanos TscClock::to_nanos(u64 host_tsc) const {
 }
 
 u64 TscClock::from_nanos(Nanos time) const {
-  const Moment now = both_clocks();
+  const Moment now = both_clocks(converting_tries);
   if (time <= now.time) return now.tsc - std::min(ticks_from_nanos(now.time - time, hz), now.tsc);
   const unsigned __int128 ahead =
       static_cast<unsigned __int128>(time - now.time) * hz / nanos_per_second;
