@@ -46,8 +46,9 @@ void write_protect_2m(benchmark::State& state) {
 }
 BENCHMARK(write_protect_2m);
 
-/// What a guest that touches fresh memory page by page pays in the fault handler, per page: range(0)
-/// is fault-around, range(1) the distance of touched pages. The lookup stands for the engine's walk.
+/// What a guest that touches fresh memory page by page pays in the fault handler, per page:
+/// range(0) is fault-around, range(1) the distance of touched pages. The lookup stands for the
+/// engine's walk.
 void fault_per_page(benchmark::State& state) {
   mem::Vmspace::Options options;
   options.lowmem = region;
@@ -68,9 +69,8 @@ void fault_per_page(benchmark::State& state) {
     state.ResumeTiming();
   }
   const auto pages = static_cast<double>(region / step);
-  state.counters["per_page"] =
-      benchmark::Counter(pages, benchmark::Counter::kIsIterationInvariantRate |
-                                    benchmark::Counter::kInvert);
+  state.counters["per_page"] = benchmark::Counter(
+      pages, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
   state.counters["faults"] =
       benchmark::Counter(static_cast<double>(faults), benchmark::Counter::kAvgIterations);
 }

@@ -16,6 +16,8 @@ CodePages::CodePages(u64 pages) : pages_(pages) {
   words_ = static_cast<std::atomic<Word>*>(p);
 }
 
-CodePages::~CodePages() { ::munmap(words_, pages_ * sizeof(Word)); }
+CodePages::~CodePages() {
+  ::munmap(words_, pages_ * sizeof(Word));
+}
 
 }  // namespace bhyve::mem

@@ -8,8 +8,8 @@ namespace bhyve::mem {
 
 /// Which guest-physical pages hold decoded or translated code, and how often each was rewritten
 /// since: one 32-bit word a page, bit 0 = watched, bits 31..1 = version. Decoded code remembers the
-/// word and is valid only while the page's word still equals it. A write to a watched page bumps the
-/// version and clears the watch, so a page that is only written again costs nothing.
+/// word and is valid only while the page's word still equals it. A write to a watched page bumps
+/// the version and clears the watch, so a page that is only written again costs nothing.
 ///
 /// Writers: (1) vCPUs, which may store without looking only through a TLB entry that was filled
 /// when the page was not watched; the engine drops such entries of every vCPU before it trusts code
@@ -35,8 +35,8 @@ class CodePages final {
   [[nodiscard]] bool watched(u64 page) const noexcept {
     return page < pages_ && (words_[page].load(std::memory_order_acquire) & watched_bit);
   }
-  /// Starts watching. Returns the word to remember and whether the watch is new. Of a page beyond the
-  /// limit the word is one that word() never has: code from there is valid for nobody.
+  /// Starts watching. Returns the word to remember and whether the watch is new. Of a page beyond
+  /// the limit the word is one that word() never has: code from there is valid for nobody.
   struct Watch {
     Word word;
     bool is_new;
@@ -51,7 +51,8 @@ class CodePages final {
   void written(u64 page) noexcept {
     std::atomic<Word>& w = word(page);
     Word old = w.load(std::memory_order_seq_cst);
-    while ((old & watched_bit) && !w.compare_exchange_weak(old, (old & ~watched_bit) + 2)) {}
+    while ((old & watched_bit) && !w.compare_exchange_weak(old, (old & ~watched_bit) + 2)) {
+    }
   }
 
  private:

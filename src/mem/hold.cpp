@@ -6,7 +6,9 @@
 
 namespace bhyve::mem {
 
-Hold::Hold(Hold&& other) noexcept { take(other); }
+Hold::Hold(Hold&& other) noexcept {
+  take(other);
+}
 
 Hold& Hold::operator=(Hold&& other) noexcept {
   if (this != &other) {
@@ -16,7 +18,9 @@ Hold& Hold::operator=(Hold&& other) noexcept {
   return *this;
 }
 
-Hold::~Hold() { release(); }
+Hold::~Hold() {
+  release();
+}
 
 void Hold::take(Hold& other) {
   space_ = std::exchange(other.space_, nullptr);

@@ -3,13 +3,13 @@
 
 #include "base/types.hpp"
 
-/// The one accessor to guest RAM from C++ (architecture decision 10). Accesses of up to 8 bytes that
-/// do not cross a cache line do not tear; ordinary loads and stores of the host give x86-TSO. The
-/// guest races with itself by right, so this is the one place that TSan must not look at.
+/// The one accessor to guest RAM from C++ (architecture decision 10). Accesses of up to 8 bytes
+/// that do not cross a cache line do not tear; ordinary loads and stores of the host give x86-TSO.
+/// The guest races with itself by right, so this is the one place that TSan must not look at.
 namespace bhyve::mem {
 
 #if defined(__SANITIZE_THREAD__)
-#define BHYVE_RAM_ACCESS __attribute__((no_sanitize("thread"), noinline))
+#define BHYVE_RAM_ACCESS __attribute__((no_sanitize("thread"))) inline
 #else
 #define BHYVE_RAM_ACCESS __attribute__((always_inline)) inline
 #endif

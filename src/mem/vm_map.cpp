@@ -4,7 +4,9 @@
 
 namespace bhyve::mem {
 
-void VmMap::add_ram(u64 start, u64 end, VmObject* object) { ram_.push_back({start, end, object}); }
+void VmMap::add_ram(u64 start, u64 end, VmObject* object) {
+  ram_.push_back({start, end, object});
+}
 
 bool VmMap::overlaps(u64 start, u64 end) const {
   const auto next = segments_.lower_bound(start);

@@ -53,7 +53,7 @@ class VmMap final {
   };
   [[nodiscard]] bool overlaps(u64 start, u64 end) const;
 
-  std::vector<Ram> ram_;              ///< in order of address
+  std::vector<Ram> ram_;             ///< in order of address
   std::map<u64, Segment> segments_;  ///< by start
 };
 

@@ -22,11 +22,14 @@ Result<std::unique_ptr<VmObject>> VmObject::create(const std::string& name, unsi
       new VmObject(std::move(fd), static_cast<std::byte*>(p), bank, size));
 }
 
-VmObject::~VmObject() { ::munmap(data_, size_); }
+VmObject::~VmObject() {
+  ::munmap(data_, size_);
+}
 
 u64 VmObject::resident_bytes() const {
   struct stat st {};
-  // mincore() would show the page cache of a mapping this large page by page; the file knows its sum.
+  // mincore() would show the page cache of a mapping this large page by page; the file knows its
+  // sum.
   if (::fstat(fd_.get(), &st) != 0) return 0;
   return static_cast<u64>(st.st_blocks) * 512;
 }

@@ -10,8 +10,8 @@
 namespace bhyve::mem {
 
 /// Memory that map entries show: a memfd, mapped once as one bank of the frame arena. Pages are
-/// allocated by the first touch; a size beyond the host's memory is allowed. Left out of core dumps.
-/// Thread safety: all members from any thread.
+/// allocated by the first touch; a size beyond the host's memory is allowed. Left out of core
+/// dumps. Thread safety: all members from any thread.
 class VmObject final {
  public:
   /// `size` bytes (whole pages) of zeros for arena bank `bank`; `name` shows in /proc/PID/maps.

@@ -69,7 +69,9 @@ Vmspace::~Vmspace() {
     log_warn("guest memory: {} holds were not released", left);
 }
 
-int Vmspace::ram_fd() const { return impl_->objects.front()->fd(); }
+int Vmspace::ram_fd() const {
+  return impl_->objects.front()->fd();
+}
 
 Result<std::byte*> Vmspace::add_segment(Gpa gpa, u64 length, Prot prot, std::string name) {
   if (auto ok = check_range(gpa, length); !ok) return tl::make_unexpected(ok.error());
@@ -118,10 +120,9 @@ Result<void> Vmspace::move_segment(Gpa from, Gpa to) {
   if (!found) return fail(ENOENT, "no segment starts at {:#x}", from.value());
   if (auto ok = check_range(to, found->length); !ok) return ok;
   const auto s = impl_->map.remove_segment(from.value());
-  const bool moved = impl_->map.add_segment(to.value(), s->length, s->prot, s->object, s->name);
-  if (!moved) {
-    if (!impl_->map.add_segment(from.value(), s->length, s->prot, s->object, s->name))
-      return fail(EEXIST, "segment \"{}\" lost", s->name);
+  if (!impl_->map.add_segment(to.value(), s->length, s->prot, s->object, s->name)) {
+    // Its old place was free a moment ago, under the same lock.
+    static_cast<void>(impl_->map.add_segment(from.value(), s->length, s->prot, s->object, s->name));
     return fail(EEXIST, "segment \"{}\" to {:#x}: the range has a segment", s->name, to.value());
   }
   remap(from.value(), s->length);
@@ -150,6 +151,8 @@ u64 Vmspace::resident_bytes() const {
   return sum;
 }
 
-u64 Vmspace::holds_outstanding() const { return impl_->holds.load(std::memory_order_acquire); }
+u64 Vmspace::holds_outstanding() const {
+  return impl_->holds.load(std::memory_order_acquire);
+}
 
 }  // namespace bhyve::mem

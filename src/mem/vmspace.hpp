@@ -31,10 +31,10 @@ enum class FaultResult : u8 {
 class Vmspace final {
  public:
   struct Options {
-    u64 lowmem = 0;       ///< bytes from address 0, at most 4 GiB
-    u64 highmem = 0;      ///< bytes from 4 GiB
-    bool ept_ad = true;   ///< hardware-like accessed/dirty bits in EPT entries
-    u64 fault_around = 16;///< pages entered by a RAM fault: a power of two, 1 = only the one
+    u64 lowmem = 0;         ///< bytes from address 0, at most 4 GiB
+    u64 highmem = 0;        ///< bytes from 4 GiB
+    bool ept_ad = true;     ///< hardware-like accessed/dirty bits in EPT entries
+    u64 fault_around = 16;  ///< pages entered by a RAM fault: a power of two, 1 = only the one
   };
   [[nodiscard]] static Result<std::unique_ptr<Vmspace>> create(const Options& options);
   ~Vmspace();
@@ -58,14 +58,15 @@ class Vmspace final {
   [[nodiscard]] bool write(Gpa gpa, std::span<const u8> from);
 
   /// Adds a segment (boot ROM, framebuffer) of `length` bytes at `gpa`, both whole pages; it hides
-  /// RAM below it, and overlap with another segment is refused (EEXIST). Returns the host pointer of
-  /// its first byte, valid until it is removed. Its memory is zero.
+  /// RAM below it, and overlap with another segment is refused (EEXIST). Returns the host pointer
+  /// of its first byte, valid until it is removed. Its memory is zero.
   [[nodiscard]] Result<std::byte*> add_segment(Gpa gpa, u64 length, Prot prot, std::string name);
   /// Removes the segment that starts at `gpa` and gives its memory back: ENOENT when there is none,
-  /// EBUSY when it is held. The host mapping stays (a vCPU may use it until it sees the invalidation)
-  /// and serves a later segment of the same length.
+  /// EBUSY when it is held. The host mapping stays (a vCPU may use it until it sees the
+  /// invalidation) and serves a later segment of the same length.
   [[nodiscard]] Result<void> remove_segment(Gpa gpa);
-  /// Moves a segment with its contents (a BAR was programmed anew); errors as above. Holds stay good.
+  /// Moves a segment with its contents (a BAR was programmed anew); errors as above. Holds stay
+  /// good.
   [[nodiscard]] Result<void> move_segment(Gpa from, Gpa to);
 
   struct MapEntry {

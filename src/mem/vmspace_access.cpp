@@ -16,8 +16,8 @@ FaultResult Vmspace::fault(Gpa gpa, Prot access) {
   const u64 page = gpa.page().value();
   if (!pmap_->enter(page, mapping_of(*entry, page))) return FaultResult::error;
   if (options_.fault_around > 1) {
-    // Host memory is allocated by touching it, not by this: the neighbours cost an entry each. Those
-    // that are mapped with fewer rights stay so. Failing here is no failure of the fault.
+    // Host memory is allocated by touching it, not by this: the neighbours cost an entry each.
+    // Those that are mapped with fewer rights stay so. Failing here is no failure of the fault.
     const u64 window = options_.fault_around << page_shift;
     const u64 first = std::max(align_down(page, window), entry->start);
     const u64 end = std::min(align_down(page, window) + window, entry->end);

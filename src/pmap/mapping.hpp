@@ -22,13 +22,18 @@ struct Lookup final {
   u64 entries[4] = {};  ///< raw entries from the top
   unsigned count = 0;   ///< entries walked; the last one is the leaf or the missing one
   bool present = false;
-  u64 frame = 0;        ///< arena address of the byte walked for, when present
+  u64 frame = 0;  ///< arena address of the byte walked for, when present
 };
 
-/// Levels count from the leaf tables: 1 holds 4 KiB entries, 2 those of 2 MiB, 3 of 1 GiB, 4 the top.
+/// Levels count from the leaf tables: 1 holds 4 KiB entries, 2 those of 2 MiB, 3 of 1 GiB, 4 the
+/// top.
 inline constexpr unsigned top_level = 4;
 inline constexpr unsigned va_bits = 48;
-[[nodiscard]] constexpr unsigned level_shift(unsigned level) { return page_shift + 9 * (level - 1); }
-[[nodiscard]] constexpr u64 level_size(unsigned level) { return u64{1} << level_shift(level); }
+[[nodiscard]] constexpr unsigned level_shift(unsigned level) {
+  return page_shift + 9 * (level - 1);
+}
+[[nodiscard]] constexpr u64 level_size(unsigned level) {
+  return u64{1} << level_shift(level);
+}
 
 }  // namespace bhyve::pmap

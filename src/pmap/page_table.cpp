@@ -27,8 +27,7 @@ bool PageTable<Format>::table_for(const Entry* slot, ArenaAddr& table) {
 
 template <class Format>
 void PageTable<Format>::keep_table(const Entry* slot, unsigned level, u64 old) {
-  if (format_.present(old) && !format_.is_leaf(old, level))
-    kept_tables_[slot] = format_.frame(old);
+  if (format_.present(old) && !format_.is_leaf(old, level)) kept_tables_[slot] = format_.frame(old);
 }
 
 template <class Format>
@@ -191,8 +190,7 @@ void PageTable<Format>::mark_dirty(ArenaAddr table, unsigned level, u64 start, u
       if (dirty == e || slot->compare_exchange_weak(e, dirty, std::memory_order_acq_rel)) break;
     }
     if (format_.present(e) && !format_.is_leaf(e, level))
-      mark_dirty(format_.frame(e), level - 1, va,
-                 std::min(last, align_down(va, size) + size - 1));
+      mark_dirty(format_.frame(e), level - 1, va, std::min(last, align_down(va, size) + size - 1));
   }
 }
 

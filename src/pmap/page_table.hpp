@@ -10,16 +10,18 @@
 
 namespace bhyve::pmap {
 
-/// The page-table algorithm, for either entry format (pmap_ept.hpp, pmap_x86.hpp). "Hardware" walkers
-/// read the tables and set accessed and dirty flags at any time, so every change of an entry is one
-/// atomic operation on it, and a walker sees the old or the new entry, never a mixture.
+/// The page-table algorithm, for either entry format (pmap_ept.hpp, pmap_x86.hpp). "Hardware"
+/// walkers read the tables and set accessed and dirty flags at any time, so every change of an
+/// entry is one atomic operation on it, and a walker sees the old or the new entry, never a
+/// mixture.
 ///
 /// A table page serves one slot (one range of addresses) for the life of the PageTable: it is never
 /// freed, and a table that a large leaf replaced waits for the next split of that same slot. So a
-/// walker that is still inside a replaced table finds only entries of its own range: those from before
-/// the change, which the generation makes it drop, or those of the split.
+/// walker that is still inside a replaced table finds only entries of its own range: those from
+/// before the change, which the generation makes it drop, or those of the split.
 ///
-/// Thread safety: lookup() and mark_dirty() from any thread; the others under one lock (the Pmap's).
+/// Thread safety: lookup() and mark_dirty() from any thread; the others under one lock (the
+/// Pmap's).
 template <class Format>
 class PageTable final {
  public:
@@ -46,8 +48,8 @@ class PageTable final {
   Change enter(u64 va, unsigned level, const Mapping& mapping);
   /// Maps `pages` 4 KiB pages from va on to consecutive frames, as far as `fill` asks for it.
   Change fill(u64 va, const Mapping& first, u64 pages, Fill fill);
-  /// Unmaps [start, last]; true when anything was mapped. Large leaves are split; without memory for
-  /// that the whole large leaf goes, and the next fault brings the rest back.
+  /// Unmaps [start, last]; true when anything was mapped. Large leaves are split; without memory
+  /// for that the whole large leaf goes, and the next fault brings the rest back.
   bool remove(u64 start, u64 last);
   /// Takes write permission away in [start, last]; true when any had it. Splits as remove() does.
   bool write_protect(u64 start, u64 last);

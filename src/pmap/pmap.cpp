@@ -15,8 +15,7 @@ namespace {
 using Tables = std::variant<PageTable<Ept>, PageTable<X86>>;
 
 Tables make_tables(PmapType type, bool ad_bits, FrameArena& arena, TableFrames& frames) {
-  if (type == PmapType::pt_ept)
-    return Tables(std::in_place_index<0>, Ept(ad_bits), arena, frames);
+  if (type == PmapType::pt_ept) return Tables(std::in_place_index<0>, Ept(ad_bits), arena, frames);
   return Tables(std::in_place_index<1>, X86(), arena, frames);
 }
 
@@ -33,7 +32,9 @@ Range page_range(u64 start, u64 length) {
   return {start & ~page_mask, last | page_mask, false};
 }
 
-bool in_space(u64 va, u64 bytes) { return bytes <= va_last + 1 && va <= va_last + 1 - bytes; }
+bool in_space(u64 va, u64 bytes) {
+  return bytes <= va_last + 1 && va <= va_last + 1 - bytes;
+}
 
 }  // namespace
 
@@ -81,8 +82,9 @@ Result<void> Pmap::enter_large(u64 va, const Mapping& mapping) {
   constexpr u64 mask = superpage_size - 1;
   if (!in_space(va, superpage_size) || (va & mask) || (mapping.frame.value() & mask))
     return fail(EINVAL, "2 MiB mapping at {:#x}: expected addresses aligned to it, of 48 bits", va);
-  return impl_->change([&](auto& t) { return t.enter(va, 2, mapping); })
-      .map([this](bool stale) { settle(stale); });
+  return impl_->change([&](auto& t) { return t.enter(va, 2, mapping); }).map([this](bool stale) {
+    settle(stale);
+  });
 }
 
 Result<void> Pmap::fill(u64 va, const Mapping& first, u64 pages) {
@@ -119,8 +121,8 @@ void Pmap::remove(u64 start, u64 length) {
     const std::scoped_lock guard(impl_->lock);
     std::visit([&](auto& t) { t.remove(r.start, r.last); }, impl_->tables);
   }
-  // Also when nothing was mapped: who removed it before us may not have notified yet, and our caller
-  // will reuse the memory.
+  // Also when nothing was mapped: who removed it before us may not have notified yet, and our
+  // caller will reuse the memory.
   invalidate_ept();
 }
 
@@ -155,6 +157,8 @@ u64 Pmap::valid_bit() const {
 u64 Pmap::rw_bit() const {
   return std::visit([](const auto& t) { return t.format().rw_bit(); }, impl_->tables);
 }
-u64 Pmap::table_pages() const { return impl_->frames.used(); }
+u64 Pmap::table_pages() const {
+  return impl_->frames.used();
+}
 
 }  // namespace bhyve::pmap

@@ -11,13 +11,13 @@
 
 namespace bhyve::pmap {
 
-/// The page tables of one address space. One algorithm for both formats; bit positions come from the
-/// format (pmap_modified_bit() and friends). Entries are read by "hardware" walkers without a lock:
-/// every change is a single atomic store or compare-exchange. A walker sets accessed and dirty flags by
-/// compare-exchange of the leaf it read; if that fails, it walks again. Addresses have 48 bits: beyond,
-/// nothing is mapped and enter() fails (EINVAL). enter() fails with ENOMEM without host memory for
-/// tables. One pmap an arena: its tables are the arena's bank 1.
-/// Thread safety: changes take the pmap lock; lookups and root() from any thread.
+/// The page tables of one address space. One algorithm for both formats; bit positions come from
+/// the format (pmap_modified_bit() and friends). Entries are read by "hardware" walkers without a
+/// lock: every change is a single atomic store or compare-exchange. A walker sets accessed and
+/// dirty flags by compare-exchange of the leaf it read; if that fails, it walks again. Addresses
+/// have 48 bits: beyond, nothing is mapped and enter() fails (EINVAL). enter() fails with ENOMEM
+/// without host memory for tables. One pmap an arena: its tables are the arena's bank 1. Thread
+/// safety: changes take the pmap lock; lookups and root() from any thread.
 class Pmap final {
  public:
   /// Throws std::bad_alloc without address space for the tables (set-up only).
@@ -31,7 +31,8 @@ class Pmap final {
   [[nodiscard]] ArenaAddr root() const { return root_; }
   [[nodiscard]] bool ad_bits() const { return ad_bits_; }
 
-  /// Maps one 4 KiB page (replaces what was there; rights that shrink or a changed frame invalidate).
+  /// Maps one 4 KiB page (replaces what was there; rights that shrink or a changed frame
+  /// invalidate).
   [[nodiscard]] Result<void> enter(u64 va, const Mapping& mapping);
   /// Removes every mapping in [start, start + length) and invalidates once.
   void remove(u64 start, u64 length);

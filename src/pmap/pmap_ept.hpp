@@ -5,10 +5,10 @@
 
 namespace bhyve::pmap {
 
-/// PT_EPT entries (Intel SDM vol. 3C, 29.3.2 "EPT Translation Mechanism", tables 29-1 to 29-7; facts
-/// sheet 7.2). Where the bits of valid, writable, accessed and modified are depends on whether the
-/// hardware keeps accessed and dirty flags. If not, valid and writable are software bits (52, 53) and
-/// the rights to read and write double as accessed and modified.
+/// PT_EPT entries (Intel SDM vol. 3C, 29.3.2 "EPT Translation Mechanism", tables 29-1 to 29-7;
+/// facts sheet 7.2). Where the bits of valid, writable, accessed and modified are depends on
+/// whether the hardware keeps accessed and dirty flags. If not, valid and writable are software
+/// bits (52, 53) and the rights to read and write double as accessed and modified.
 class Ept final {
  public:
   enum Bit : u64 {
@@ -69,7 +69,9 @@ class Ept final {
   }
   [[nodiscard]] static constexpr u64 without_write(u64 e) { return e & ~u64{write | sw_write}; }
   /// A valid leaf as it is after a write (`e` must be writable).
-  [[nodiscard]] constexpr u64 with_dirty(u64 e) const { return e | accessed_bit() | modified_bit(); }
+  [[nodiscard]] constexpr u64 with_dirty(u64 e) const {
+    return e | accessed_bit() | modified_bit();
+  }
   /// What a leaf that maps the same frame keeps of the one it replaces.
   [[nodiscard]] constexpr u64 kept(u64 old) const {
     return hardware_ad_ ? old & (hw_accessed | hw_dirty) : 0;

@@ -5,8 +5,9 @@
 
 namespace bhyve::pmap {
 
-/// PT_X86 entries: 4-level paging (Intel SDM vol. 3A, 4.5, tables 4-15 to 4-20). The tables are ours,
-/// so every mapping is a supervisor's; memory types use the power-on PAT (PCD and PWT: uncacheable).
+/// PT_X86 entries: 4-level paging (Intel SDM vol. 3A, 4.5, tables 4-15 to 4-20). The tables are
+/// ours, so every mapping is a supervisor's; memory types use the power-on PAT (PCD and PWT:
+/// uncacheable).
 class X86 final {
  public:
   enum Bit : u64 {
@@ -64,8 +65,7 @@ class X86 final {
   /// True when a cached translation of `old` would be wrong under `now`.
   [[nodiscard]] static constexpr bool stale(u64 old, u64 now) {
     constexpr u64 fixed = Frame::mask | cache_disable | write_through | large | global;
-    return ((old ^ now) & fixed) || (old & ~now & (write | user | valid)) ||
-           (now & ~old & no_exec);
+    return ((old ^ now) & fixed) || (old & ~now & (write | user | valid)) || (now & ~old & no_exec);
   }
 };
 

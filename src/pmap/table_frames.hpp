@@ -7,11 +7,11 @@
 
 namespace bhyve::pmap {
 
-/// The page-table frames of one pmap: bank 1 of its arena. Address space is reserved once, because a
-/// bank's base never moves, and made usable in chunks. Frames are zero when handed out and are all
-/// given back together, in the destructor: a hardware walker may be inside a table at any time before
-/// that (see PageTable).
-/// Thread safety: allocate() under the pmap lock; used() from any thread.
+/// The page-table frames of one pmap: bank 1 of its arena. Address space is reserved once, because
+/// a bank's base never moves, and made usable in chunks. Frames are zero when handed out and are
+/// all given back together, in the destructor: a hardware walker may be inside a table at any time
+/// before that (see PageTable). Thread safety: allocate() under the pmap lock; used() from any
+/// thread.
 class TableFrames final {
  public:
   /// Enough for 4 KiB mappings of twice the largest bank.

@@ -23,12 +23,12 @@ TEST_F(VmspaceTest, BadSizesAreRefusedWithWhatWasExpected) {
   EXPECT_THAT(error(MiB, u64{1} << 45), testing::HasSubstr("below 16 TiB"));
 }
 
-TEST_F(VmspaceTest, MoreMemoryThanAnyHostHasIsAllowedAndCostsNothing) {
-  const auto big = make({3 * GiB, 4096 * GiB});
+TEST_F(VmspaceTest, MoreMemoryThanTheHostHasIsAllowedAndCostsNothing) {
+  const auto big = make({3 * GiB, 512 * GiB});
   ASSERT_TRUE(big);
   EXPECT_EQ(big->resident_bytes(), 0u);
   const std::array<u8, 4> bytes{1, 2, 3, 4};
-  EXPECT_TRUE(big->write(Gpa(4096 * GiB), bytes));
+  EXPECT_TRUE(big->write(Gpa(512 * GiB), bytes));
   EXPECT_LE(big->resident_bytes(), superpage_size);
 }
 

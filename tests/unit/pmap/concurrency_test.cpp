@@ -19,8 +19,8 @@ struct Walked {
 Walked hardware_walk(const FrameArena& arena, ArenaAddr root, u64 va, bool write) {
   ArenaAddr table = root;
   for (unsigned level = top_level;; --level) {
-    auto* slot = reinterpret_cast<std::atomic<u64>*>(arena.host(table)) +
-                 (va >> level_shift(level)) % 512;
+    auto* slot =
+        reinterpret_cast<std::atomic<u64>*>(arena.host(table)) + (va >> level_shift(level)) % 512;
     u64 e = slot->load(std::memory_order_acquire);
     if (!(e & 7)) return {0, level};
     if (!Ept::is_leaf(e, level)) {
@@ -51,7 +51,8 @@ TEST(ConcurrentWalkers, SeeOnlyWholeEntriesOfTheirOwnAddressWhileItChangesSize) 
       const Walked w = hardware_walk(arena, pmap.root(), va, x >> 63);
       if (!w.leaf) continue;
       hits.fetch_add(1, std::memory_order_relaxed);
-      // Every mapping made below is of the same frames: any other result is a torn or foreign entry.
+      // Every mapping made below is of the same frames: any other result is a torn or foreign
+      // entry.
       const u64 got = Ept::frame(w.leaf, w.level).value() + va % level_size(w.level);
       if (got != frame_of_region + va) wrong.fetch_add(1, std::memory_order_relaxed);
     }
@@ -62,12 +63,24 @@ TEST(ConcurrentWalkers, SeeOnlyWholeEntriesOfTheirOwnAddressWhileItChangesSize) 
   for (u64 round = 0; round < 3000; ++round) {
     const u64 page = round * 7 % 1024 << page_shift;
     switch (round % 6) {
-      case 0: ASSERT_TRUE(pmap.enter_large(round % 2 * region, {at(round % 2 * region), true})); break;
-      case 1: pmap.write_protect(page, 3 * page_size); break;
-      case 2: pmap.remove(page, 5 * page_size); break;
-      case 3: ASSERT_TRUE(pmap.enter(page, {at(page), true})); break;
-      case 4: ASSERT_TRUE(pmap.fill_dirty(page, {at(page), true}, 1)); break;
-      case 5: ASSERT_TRUE(pmap.enter_large(region, {at(region), true})); break;
+      case 0:
+        ASSERT_TRUE(pmap.enter_large(round % 2 * region, {at(round % 2 * region), true}));
+        break;
+      case 1:
+        pmap.write_protect(page, 3 * page_size);
+        break;
+      case 2:
+        pmap.remove(page, 5 * page_size);
+        break;
+      case 3:
+        ASSERT_TRUE(pmap.enter(page, {at(page), true}));
+        break;
+      case 4:
+        ASSERT_TRUE(pmap.fill_dirty(page, {at(page), true}, 1));
+        break;
+      case 5:
+        ASSERT_TRUE(pmap.enter_large(region, {at(region), true}));
+        break;
     }
   }
   while (hits.load() == 0) {
@@ -90,7 +103,8 @@ TEST(ConcurrentWalkers, DirtyFlagsSetDuringSplitsAreNotLost) {
       ready = 1;
       ASSERT_NE(hardware_walk(arena, pmap.root(), 0x9000, true).leaf, 0u);
     });
-    while (!ready) {}
+    while (!ready) {
+    }
     pmap.write_protect(0x5000, page_size);  // splits
     writer.join();
     const Pmap::Lookup l = pmap.lookup(0x9000);

@@ -56,9 +56,10 @@ TEST(EptFormat, SplitLeavesInheritRightsMemoryTypeAccessedAndDirty) {
   const Ept ept(true);
   const u64 big = ept.leaf({ArenaAddr(GiB), true, false, true}, 2) | Ept::hw_accessed |
                   Ept::hw_dirty | Ept::promoted;
-  EXPECT_EQ(Ept::split(big, 2), (ept.leaf({ArenaAddr(GiB), true, false, true}, 1) |
-                                 Ept::hw_accessed | Ept::hw_dirty));
-  EXPECT_EQ(Ept::split(ept.leaf({ArenaAddr(GiB), true}, 3), 3), ept.leaf({ArenaAddr(GiB), true}, 2));
+  EXPECT_EQ(Ept::split(big, 2),
+            (ept.leaf({ArenaAddr(GiB), true, false, true}, 1) | Ept::hw_accessed | Ept::hw_dirty));
+  EXPECT_EQ(Ept::split(ept.leaf({ArenaAddr(GiB), true}, 3), 3),
+            ept.leaf({ArenaAddr(GiB), true}, 2));
 }
 
 TEST(Formats, OnlyLostRightsAndOtherFramesOrTypesAreStale) {

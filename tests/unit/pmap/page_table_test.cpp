@@ -1,10 +1,11 @@
+#include "pmap/page_table.hpp"
+
 #include <gtest/gtest.h>
 
 #include <map>
 #include <random>
 
 #include "base/bits.hpp"
-#include "pmap/page_table.hpp"
 #include "pmap/pmap.hpp"
 #include "pmap/pmap_ept.hpp"
 #include "pmap/pmap_x86.hpp"
@@ -32,8 +33,8 @@ class PmapTest : public testing::TestWithParam<Case> {
     const Pmap::Lookup l = pmap.lookup(va);
     ArenaAddr table = pmap.root();
     for (unsigned level = top_level;; --level) {
-      auto* slot = reinterpret_cast<std::atomic<u64>*>(arena.host(table)) +
-                   (va >> level_shift(level)) % 512;
+      auto* slot =
+          reinterpret_cast<std::atomic<u64>*>(arena.host(table)) + (va >> level_shift(level)) % 512;
       if (level + l.count == top_level + 1) {
         slot->fetch_or(flags);
         return;
@@ -44,7 +45,8 @@ class PmapTest : public testing::TestWithParam<Case> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Formats, PmapTest,
-                         testing::Values(Case{PmapType::pt_ept, true}, Case{PmapType::pt_ept, false},
+                         testing::Values(Case{PmapType::pt_ept, true},
+                                         Case{PmapType::pt_ept, false},
                                          Case{PmapType::pt_x86, true}),
                          [](const auto& p) {
                            return p.param.type == PmapType::pt_x86 ? std::string("x86")
@@ -215,7 +217,9 @@ TEST_P(PmapTest, RandomOperationsAgreeWithAModel) {
     const u64 frame = (random() % 4096) << page_shift;
     const bool write = random() % 2;
     switch (random() % 8) {
-      case 0: case 1: case 2:
+      case 0:
+      case 1:
+      case 2:
         ASSERT_TRUE(pmap.enter(va_of(page), {ArenaAddr(frame), write}));
         model[page] = {frame, write};
         break;
