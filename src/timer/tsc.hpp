@@ -6,8 +6,8 @@ namespace bhyve::timer {
 
 /// The host's time stamp counter against CLOCK_MONOTONIC. Any thread.
 struct TscClock final {
-  /// Ticks a second, a multiple of 1 kHz, so that CPUID leaf 15h can state it exactly with a crystal
-  /// of any number of whole MHz: numerator hz / 1000, denominator crystal / 1000.
+  /// Ticks a second, a multiple of 1 kHz, so that CPUID leaf 15h can state it exactly with a
+  /// crystal of any number of whole MHz: numerator hz / 1000, denominator crystal / 1000.
   u64 hz = 1'000'000'000;
 
   /// Measures the frequency for 20 ms of busy waiting, better than 20 ppm. The processor's own word

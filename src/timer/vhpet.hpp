@@ -26,8 +26,8 @@ class Vhpet final {
   static constexpr unsigned timers = 8;
   static constexpr u64 register_space = 0x400;
 
-  /// The I/O APIC inputs that comparators may use: 24..31 of 32 inputs, the top four of 20..31, none
-  /// of fewer.
+  /// The I/O APIC inputs that comparators may use: 24..31 of 32 inputs, the top four of 20..31,
+  /// none of fewer.
   [[nodiscard]] static constexpr u32 allowed_routes(unsigned ioapic_pins) {
     if (ioapic_pins >= 32) return 0xff00'0000;
     return ioapic_pins >= 20 ? 0xfu << (ioapic_pins - 4) : 0;
@@ -39,8 +39,8 @@ class Vhpet final {
   /// Low half of the capability register (vm_get_hpet_capabilities, the ACPI HPET table's id word).
   [[nodiscard]] static u32 capabilities();
 
-  /// Registers. Any access inside one aligned 8-byte register reads its bytes, others give all ones;
-  /// writes count only as aligned 4- or 8-byte ones. Call expire() before with the same `now`.
+  /// Registers. Any access inside one aligned 8-byte register reads its bytes, others give all
+  /// ones; writes count only as aligned 4- or 8-byte ones. Call expire() before with the same `now`.
   [[nodiscard]] u64 read(u64 offset, unsigned size, Nanos now) const;
   void write(u64 offset, unsigned size, u64 value, Nanos now);
 

@@ -23,8 +23,8 @@ struct VhpetWiring final {
 };
 
 /// Puts the HPET on MMIO (400h bytes at FED00000h) and its interrupts on pins and MSI. One callout
-/// for all comparators, armed only while one with its interrupt enabled can match. Interrupts of one
-/// timer nearer than 20 us collapse.
+/// for all comparators, armed only while one with its interrupt enabled can match. Interrupts nearer
+/// than 20 us collapse.
 class VhpetMmio final : public bus::Mmio, public bus::Lifecycle, public bus::Persist {
  public:
   /// routes: the allowed I/O APIC inputs, usually Vhpet::allowed_routes(pins).

@@ -9,8 +9,8 @@
 
 namespace bhyve::timer {
 
-/// The PC's real-time clock and CMOS memory (Motorola MC146818A data sheet). Time is the second that
-/// was set plus what has passed of `now`; nothing runs. The day of the week follows from the date.
+/// The PC's real-time clock and CMOS memory (Motorola MC146818A data sheet). Time is the second
+/// that was set plus what has passed of `now`; nothing runs. The day of the week follows from the date.
 /// Bus-free: see vrtc_pio.hpp. Not thread safe. `now` must not go backwards between calls.
 class Vrtc final {
  public:

@@ -94,7 +94,8 @@ TEST(State, BytesAfterTheEndAreRefused) {
 TEST(State, WrongChecksumNamesTheSection) {
   std::vector<u8> bytes = file([](StateWriter& w) { w.put_u32(1); });
   bytes.back() ^= 1;
-  EXPECT_THAT(StateReader::parse(bytes).error().message, HasSubstr("wrong checksum of the section"));
+  EXPECT_THAT(StateReader::parse(bytes).error().message,
+              HasSubstr("wrong checksum of the section"));
 }
 
 TEST(State, NameUsedTwiceIsRefused) {
@@ -122,7 +123,8 @@ TEST(State, NewerVersionIsRefusedAndOlderIsHandedOut) {
 
 TEST(State, LeftOverBytesAreRefused) {
   const std::vector<u8> bytes = file([](StateWriter& w) { w.put_u16(1); });
-  EXPECT_THAT(read(bytes, "s", 1, [](StateSection& s) { s.get_u8(); }), HasSubstr("1 bytes too many"));
+  EXPECT_THAT(read(bytes, "s", 1, [](StateSection& s) { s.get_u8(); }),
+              HasSubstr("1 bytes too many"));
 }
 
 TEST(State, ReadingPastTheEndFailsAndGivesZero) {
