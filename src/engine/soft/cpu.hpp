@@ -19,6 +19,7 @@ namespace bhyve::soft {
 
 class BlockCache;
 class SoftVm;
+struct Block;
 
 /// An exception on its way to the guest.
 struct Fault final {
@@ -271,15 +272,21 @@ class Cpu final {
   [[nodiscard]] std::byte* nested(Gpa gpa, mem::Prot access, bool& failed);
   std::byte* nested_walk(Gpa gpa, mem::Prot access, bool& failed);
 
-  bool check_world();
-  bool take_interrupts();
-  Step step_one();
-  Step execute(const struct Block& b);
-  bool settle(Step s);
-  bool deliver_debug_trap();
+  [[nodiscard]] bool check_world();
+  [[nodiscard]] bool take_event(const engine::Client::Pending& p);
+  [[nodiscard]] Step step_one();
+  [[nodiscard]] Step execute(const Block& b);
+  [[nodiscard]] bool settle(Step st);
   void sync_world();
-  const struct Block* find_block();
-  const struct Block* find_block_slow();
+  void accept_answer(const engine::Exit& exit);
+  void finish_code_writes();
+  [[nodiscard]] const Block* find_block();
+  [[nodiscard]] const Block* find_block_slow();
+  [[nodiscard]] bool trustworthy(Block& b, u64 la, const Place& p, bool& lasting);
+  [[nodiscard]] Block* decode_block(u64 la, const Place& p);
+  [[nodiscard]] Block* decode_crossing(u64 la, const Place& p);
+  Block* publish_block(const Insn* insns, unsigned count, const u8* raw, unsigned bytes, Gpa gpa);
+  u64 watch_page(Gpa gpa, u32& word);
 
   enum Context : u8 { supervisor_smap, supervisor_plain, user, contexts };
   std::array<Tlb, contexts> tlbs_;
@@ -296,8 +303,14 @@ class Cpu final {
   std::unique_ptr<BlockCache> blocks_;
   bool single_ = false;                ///< one instruction runs alone: it may store into code
   bool window_ = false;                ///< something waits for interrupts to be enabled
+  bool awaiting_answer_ = false;       ///< the last exit asked the caller for an access
+  bool resume_single_ = false;         ///< the next instruction was begun before an exit
+  const Insn* current_ = nullptr;      ///< the instruction that ended the block
   bool slow_ = false;                  ///< single-step or breakpoints: one instruction at a time
   bool ac_ = false;                    ///< alignment is checked
+  bool delivering_ = false;            ///< an event is being delivered: no exits from inside
+  std::array<u64, 2> late_code_writes_{no_page, no_page};  ///< pages that a locked store changes
+  static constexpr u64 no_page = ~u64{0};
   std::byte* split_window_ = nullptr;  ///< two pages for locked accesses across a page border
 
   /// Accesses of the current instruction that were done already, outside or inside run(): the
@@ -310,7 +323,7 @@ class Cpu final {
     u64 address = 0;
     u64 value = 0;
   };
-  static constexpr unsigned max_answers = 24;
+  static constexpr unsigned max_answers = 80;
   std::array<Answer, max_answers> answers_{};
   unsigned answers_held_ = 0;
   unsigned answers_used_ = 0;

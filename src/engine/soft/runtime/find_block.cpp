@@ -1,0 +1,184 @@
+// From rip to decoded code.
+#include <cstring>
+
+#include "engine/soft/cpu.hpp"
+#include "engine/soft/decode/decoder.hpp"
+#include "engine/soft/runtime/block_cache.hpp"
+#include "engine/soft/runtime/soft_vm.hpp"
+
+namespace bhyve::soft {
+
+using mem::Prot;
+using x86::Seg;
+
+namespace {
+
+constexpr unsigned max_length = 15;
+
+Step end_of_block(Cpu& cpu, const Insn& i) {
+  cpu.rip = cpu.next_rip(i);
+  return Step::branch;
+}
+
+Insn closing(unsigned offset) {
+  Insn i;
+  i.fn = end_of_block;
+  i.offset = static_cast<u16>(offset);
+  return i;
+}
+
+bool same_bytes(const u8* a, const std::byte* guest, unsigned n) {
+  for (unsigned k = 0; k < n; ++k)
+    if (a[k] != mem::ram_load<u8>(guest + k)) return false;
+  return true;
+}
+
+}  // namespace
+
+const Block* Cpu::find_block() {
+  if (const Block* b = blocks_->quick(rip)) [[likely]] return b;
+  return find_block_slow();
+}
+
+/// nullptr: a fault or an exit is pending, rip is where it belongs to.
+const Block* Cpu::find_block_slow() {
+  ++counters.jump_cache_misses;
+  u64 la = rip;
+  if (code64()) {
+    if (!x86::is_canonical(la)) {
+      gp0();
+      return nullptr;
+    }
+  } else {
+    const x86::Segment& cs = s.seg[static_cast<u8>(Seg::cs)];
+    if (rip > cs.limit) {
+      gp0();
+      return nullptr;
+    }
+    la = static_cast<u32>(cs.base + rip);
+  }
+  Place p;
+  if (!resolve(la, Prot::exec, false, p)) return nullptr;
+  if (!p.host) {  // no memory there: an idle bus reads as ones, which is no instruction
+    ud();
+    return nullptr;
+  }
+  bool lasting = true;
+  Block* b = blocks_->find(p.gpa, code_size_);
+  if (!b || !trustworthy(*b, la, p, lasting)) {
+    b = decode_block(la, p);
+    if (!b) return nullptr;
+    lasting = b->armed && !b->crosses();
+  }
+  if (lasting) blocks_->remember(rip, b);
+  return b;
+}
+
+/// Whether a block that was found may run: its second page must still be mapped there, and while
+/// other vCPUs may hold old store-TLB entries its bytes are compared. `lasting`: it may be cached
+/// by address.
+bool Cpu::trustworthy(Block& b, u64 la, const Place& p, bool& lasting) {
+  lasting = !b.crosses();
+  if (b.crosses()) {
+    const u64 boundary = (la & ~page_mask) + page_size;
+    Place second;
+    if (!resolve(boundary, Prot::exec, false, second)) return false;  // decoding faults again
+    if (!second.host || second.gpa.value() != b.gpa2) return false;
+  }
+  if (!b.armed) {
+    if (vm_.code_epoch_passed(b.arm_epoch, *this)) {
+      b.armed = true;
+    } else {
+      lasting = false;
+      const unsigned here =
+          b.crosses() ? static_cast<unsigned>(page_size - (la & page_mask)) : b.bytes;
+      if (b.crosses() || !same_bytes(b.raw(), p.host, here)) return false;
+    }
+  }
+  return true;
+}
+
+/// Starts watching the page of `gpa`; returns the epoch that must pass before its code is trusted.
+u64 Cpu::watch_page(Gpa gpa, u32& word) {
+  const auto watch = vm_.space.code_pages().watch(gpa.page_number());
+  word = watch.word;
+  if (!watch.is_new) return vm_.code_epoch();
+  for (Tlb& t : tlbs_) t.flush_writes();
+  return vm_.new_code_epoch(*this);
+}
+
+Block* Cpu::publish_block(const Insn* insns, unsigned count, const u8* raw, unsigned bytes,
+                          Gpa gpa) {
+  Block* b = blocks_->allocate(count, bytes);
+  b->gpa = gpa.value();
+  b->code_size = code_size_;
+  std::memcpy(static_cast<void*>(b->insns), insns, count * sizeof(Insn));
+  b->insns[count] = closing(bytes);
+  std::memcpy(b->raw(), raw, bytes);
+  ++counters.blocks_decoded;
+  counters.insns_decoded += count;
+  return b;
+}
+
+Block* Cpu::decode_block(u64 la, const Place& p) {
+  fpu.park();
+  u32 word;
+  const u64 epoch = watch_page(p.gpa, word);
+  u8 raw[Block::max_insns * max_length];
+  const u64 room = page_size - (la & page_mask);
+  const unsigned available = static_cast<unsigned>(room < sizeof raw ? room : sizeof raw);
+  mem::ram_copy(raw, p.host, available);
+
+  Insn insns[Block::max_insns];
+  unsigned count = 0, bytes = 0;
+  for (bool end = false; !end && count < Block::max_insns && bytes < available;) {
+    const auto st = Decoder::decode(*this, raw + bytes, available - bytes,
+                                    static_cast<u16>(bytes), insns[count], end);
+    if (st == Decoder::Status::truncated) break;
+    bytes += insns[count++].length;
+  }
+  if (count == 0) return decode_crossing(la, p);
+
+  Block* b = publish_block(insns, count, raw, bytes, p.gpa);
+  b->gpa2 = 0;
+  b->word = b->word2 = &vm_.space.code_pages().word(p.gpa.page_number());
+  b->expected = b->expected2 = word;
+  b->arm_epoch = epoch;
+  b->armed = vm_.code_epoch_passed(epoch, *this);
+  blocks_->insert(b);
+  return b;
+}
+
+/// One instruction that lies in two pages: a block of its own, checked against both.
+Block* Cpu::decode_crossing(u64 la, const Place& first) {
+  const unsigned room = static_cast<unsigned>(page_size - (la & page_mask));
+  Place second;
+  if (!resolve(la + room, Prot::exec, false, second)) return nullptr;
+  fpu.park();
+  u32 word, word2;
+  const u64 epoch1 = watch_page(first.gpa, word);
+  const u64 epoch2 = second.host ? watch_page(second.gpa, word2) : (word2 = word, epoch1);
+  u8 raw[2 * max_length];
+  std::memset(raw, 0xff, sizeof raw);
+  mem::ram_copy(raw, first.host, room < max_length ? room : max_length);
+  if (second.host && room < max_length) mem::ram_copy(raw + room, second.host, max_length - room);
+
+  Insn insn;
+  bool end = true;
+  if (Decoder::decode(*this, raw, max_length, 0, insn, end) == Decoder::Status::truncated) {
+    gp0();  // longer than 15 bytes
+    return nullptr;
+  }
+  Block* b = publish_block(&insn, 1, raw, insn.length, first.gpa);
+  b->gpa2 = second.gpa.value();
+  b->word = &vm_.space.code_pages().word(first.gpa.page_number());
+  b->word2 = second.host ? &vm_.space.code_pages().word(second.gpa.page_number()) : b->word;
+  b->expected = word;
+  b->expected2 = word2;
+  b->arm_epoch = epoch1 > epoch2 ? epoch1 : epoch2;
+  b->armed = vm_.code_epoch_passed(b->arm_epoch, *this);
+  blocks_->insert(b);
+  return b;
+}
+
+}  // namespace bhyve::soft

@@ -1,0 +1,75 @@
+// What follows from the control registers and the code segment, and flushing.
+#include "engine/soft/cpu.hpp"
+#include "engine/soft/runtime/block_cache.hpp"
+#include "engine/soft/runtime/soft_vm.hpp"
+
+namespace bhyve::soft {
+
+namespace rflags = x86::rflags;
+using x86::Seg;
+using x86::Segment;
+
+Cpu::Cpu(VcpuId id, SoftVm& vm, engine::Client& client)
+    : fpu(*this), id_(id), vm_(vm), client_(client), model_(*vm.model),
+      blocks_(std::make_unique<BlockCache>()) {
+  s.reset(false);
+  load_state(engine::StateGroups::all, s);
+}
+
+u64 Cpu::rflags() const {
+  u64 v = sysflags | (flags >> 8 & 0xd5);
+  if (flags & 1) v |= rflags::of;
+  return v;
+}
+
+void Cpu::set_rflags(u64 value) {
+  flags = static_cast<PackedFlags>((value & 0xd5) << 8 | (value >> 11 & 1));
+  sysflags = (value & ~rflags::arithmetic) | rflags::fixed1;
+  if (window_ && (sysflags & rflags::if_)) request_check();
+  update_mode();
+}
+
+void Cpu::set_cpl(unsigned cpl) {
+  cpl_ = cpl;
+  update_mode();
+}
+
+void Cpu::update_mode() {
+  const Segment& cs = s.seg[static_cast<u8>(Seg::cs)];
+  const Segment& ss = s.seg[static_cast<u8>(Seg::ss)];
+  if (long_mode() && (cs.access & Segment::long_mode)) {
+    code_size_ = CodeSize::bits64;
+    stack_size_ = 8;
+    ip_mask_ = ~u64{0};
+  } else {
+    const bool big = (cs.access & Segment::big) && protected_mode() && !v86_mode();
+    code_size_ = big ? CodeSize::bits32 : CodeSize::bits16;
+    stack_size_ = ss.access & Segment::big ? 4 : 2;
+    ip_mask_ = big ? 0xffff'ffff : 0xffff;
+  }
+  for (unsigned n = 0; n < 6; ++n) seg_base[n] = s.seg[n].base;
+  ac_ = cpl_ == 3 && (s.cr0 & x86::cr0::am) && (sysflags & rflags::ac);
+  slow_ = (sysflags & rflags::tf) || (s.dr7 & 0xff);
+  tlb_ = ac_ ? &never_hits_ : &tlb_for(false);
+  blocks_->set_mode(static_cast<u8>(static_cast<u8>(code_size_) | (cpl_ == 3 ? 4 : 0)));
+}
+
+void Cpu::flush_tlb(bool keep_global) {
+  for (Tlb& t : tlbs_) t.flush(keep_global);
+  if (!keep_global) large_pages_.fill(0);
+  blocks_->new_mapping();
+}
+
+void Cpu::flush_tlb_page(Gva linear) {
+  const u64 la = linear.value();
+  const bool large = large_pages_[la >> 27 & 63] >> (la >> 21 & 63) & 1;
+  for (Tlb& t : tlbs_) {
+    t.flush_page(la);
+    if (large) t.flush_large(la);
+  }
+  blocks_->new_mapping();
+}
+
+u64 Cpu::guest_tsc() const { return __builtin_ia32_rdtsc() + s.tsc_offset; }
+
+}  // namespace bhyve::soft

@@ -1,0 +1,192 @@
+#include "engine/soft/runtime/page_walker.hpp"
+
+#include "engine/soft/cpu.hpp"
+#include "engine/soft/runtime/soft_vm.hpp"
+
+namespace bhyve::soft {
+
+namespace cr0 = x86::cr0;
+namespace cr4 = x86::cr4;
+namespace pte = x86::pte;
+using mem::Prot;
+
+namespace {
+
+/// Sets `bits` in a guest entry unless it changed meanwhile. False: walk again.
+template <class T>
+bool set_bits(T* host, T& entry, T bits) {
+  if ((entry & bits) == bits) return true;
+  T expected = entry;
+  const T desired = entry | bits;
+  if (!__atomic_compare_exchange_n(host, &expected, desired, false, __ATOMIC_SEQ_CST,
+                                   __ATOMIC_SEQ_CST))
+    return false;
+  entry = desired;
+  return true;
+}
+
+constexpr unsigned max_retries = 16;  ///< another vCPU rewrites the entry again and again
+
+}  // namespace
+
+u32 PageWalker::error_code(u32 cause, Prot access, bool user) const {
+  u32 e = cause;
+  if (has(access, Prot::write)) e |= x86::pf::write;
+  if (user) e |= x86::pf::user;
+  const bool nx_on = (cpu_.s.efer & x86::efer::nxe) && (cpu_.s.cr4 & cr4::pae);
+  if (has(access, Prot::exec) && (nx_on || (cpu_.s.cr4 & cr4::smep))) e |= x86::pf::fetch;
+  return e;
+}
+
+bool PageWalker::permitted(const Result& r, Prot access, bool user, bool smap) const {
+  if (has(access, Prot::exec)) {
+    if (user) return r.user && r.executable;
+    return r.executable && !(r.user && (cpu_.s.cr4 & cr4::smep));
+  }
+  if (user && !r.user) return false;
+  if (!user && r.user && smap) return false;
+  if (has(access, Prot::write) && !r.writable) return !user && !(cpu_.s.cr0 & cr0::wp);
+  return true;
+}
+
+template <class T>
+PageWalker::Status PageWalker::read_entry(Gpa at, T*& host, T& entry) {
+  bool failed = false;
+  // With EPT accessed/dirty bits, accesses to guest tables count as writes (SDM vol. 3, 28.3.5).
+  std::byte* p = cpu_.nested(at, Prot::rw, failed);
+  if (failed) return Status::stopped;
+  if (!p) {  // tables in device memory or in nothing read as all ones, as from an idle bus
+    host = nullptr;
+    entry = static_cast<T>(~T{0});
+    return Status::ok;
+  }
+  host = reinterpret_cast<T*>(p);
+  entry = __atomic_load_n(host, __ATOMIC_RELAXED);
+  return Status::ok;
+}
+
+PageWalker::Status PageWalker::walk64(u64 la, Prot access, bool user, bool smap, Result& out,
+                                      u32& error) {
+  const bool la4 = cpu_.s.efer & x86::efer::lma;
+  const bool nx_on = cpu_.s.efer & x86::efer::nxe;
+  const u64 address_reserved = pte::frame & ~((u64{1} << cpu_.model().physical_bits()) - 1);
+  const u64 reserved = address_reserved | (nx_on ? 0 : pte::nx);
+
+  for (unsigned attempt = 0; attempt < max_retries; ++attempt) {
+    bool writable = true, user_ok = true, executable = true, again = false;
+    Gpa table(cpu_.s.cr3 & (la4 ? pte::frame : u64{0xffff'ffe0}));
+    for (int level = la4 ? 3 : 2; level >= 0; --level) {
+      const unsigned shift = page_shift + 9 * static_cast<unsigned>(level);
+      const bool pdpte_pae = !la4 && level == 2;
+      const u64 index = la >> shift & (pdpte_pae ? 3 : 511);
+      u64* host;
+      u64 entry;
+      if (const Status st = read_entry<u64>(table + index * 8, host, entry); st != Status::ok)
+        return st;
+      if (!(entry & pte::p)) {
+        error = error_code(0, access, user);
+        return Status::fault;
+      }
+      u64 bad = reserved;
+      const bool leaf = level == 0 || (level < 3 && !pdpte_pae && (entry & pte::ps));
+      if (level == 3) bad |= pte::ps;
+      if (pdpte_pae) bad |= 0x1e6 | pte::nx | 0x7ff0'0000'0000'0000;
+      if (!la4 && !pdpte_pae) bad |= 0x7ff0'0000'0000'0000;
+      if (leaf && level > 0) bad |= ((u64{1} << shift) - 1) & ~u64{0x1fff};
+      if (entry & bad) {
+        error = error_code(x86::pf::present | x86::pf::reserved, access, user);
+        return Status::fault;
+      }
+      if (!pdpte_pae) {
+        writable &= (entry & pte::rw) != 0;
+        user_ok &= (entry & pte::us) != 0;
+        executable &= !(entry & pte::nx) || !nx_on;
+      }
+      if (!leaf) {
+        if (host && !pdpte_pae && !set_bits<u64>(host, entry, pte::a)) {
+          again = true;
+          break;
+        }
+        table = Gpa(entry & pte::frame);
+        continue;
+      }
+      const u64 span = (u64{1} << shift) - 1;
+      out = {Gpa((entry & pte::frame & ~span) | (la & span)), writable, user_ok, executable,
+             false, (entry & pte::g) && (cpu_.s.cr4 & cr4::pge), level > 0};
+      if (!permitted(out, access, user, smap)) {
+        error = error_code(x86::pf::present, access, user);
+        return Status::fault;
+      }
+      const u64 marks = pte::a | (has(access, Prot::write) ? pte::d : 0);
+      if (host && !set_bits<u64>(host, entry, marks)) {
+        again = true;
+        break;
+      }
+      out.dirty = entry & pte::d;
+      return Status::ok;
+    }
+    if (!again) break;
+  }
+  error = error_code(0, access, user);  // spurious fault: the guest simply tries again
+  return Status::fault;
+}
+
+PageWalker::Status PageWalker::walk32(u64 la, Prot access, bool user, bool smap, Result& out,
+                                      u32& error) {
+  const bool pse = cpu_.s.cr4 & cr4::pse;
+  for (unsigned attempt = 0; attempt < max_retries; ++attempt) {
+    u32 *dir_host, *host, pde, entry;
+    const Gpa dir((cpu_.s.cr3 & 0xffff'f000) + (la >> 22 & 1023) * 4);
+    if (const Status st = read_entry<u32>(dir, dir_host, pde); st != Status::ok) return st;
+    if (!(pde & pte::p)) {
+      error = error_code(0, access, user);
+      return Status::fault;
+    }
+    bool large = pse && (pde & pte::ps);
+    if (large) {
+      if (pde & bit(21)) {
+        error = error_code(x86::pf::present | x86::pf::reserved, access, user);
+        return Status::fault;
+      }
+      host = dir_host;
+      entry = pde;
+      const u64 high = u64{pde >> 13 & 0xff} << 32;  // PSE-36
+      out = {Gpa(high | (pde & 0xffc0'0000) | (la & 0x3f'ffff)), (pde & pte::rw) != 0,
+             (pde & pte::us) != 0, true, false, false, true};
+    } else {
+      if (dir_host && !set_bits<u32>(dir_host, pde, pte::a)) continue;
+      const Gpa table((pde & 0xffff'f000) + (la >> 12 & 1023) * 4);
+      if (const Status st = read_entry<u32>(table, host, entry); st != Status::ok) return st;
+      if (!(entry & pte::p)) {
+        error = error_code(0, access, user);
+        return Status::fault;
+      }
+      out = {Gpa((entry & 0xffff'f000) | (la & page_mask)), (pde & entry & pte::rw) != 0,
+             (pde & entry & pte::us) != 0, true, false, false, false};
+    }
+    out.global = (entry & pte::g) && (cpu_.s.cr4 & cr4::pge);
+    if (!permitted(out, access, user, smap)) {
+      error = error_code(x86::pf::present, access, user);
+      return Status::fault;
+    }
+    const u32 marks = static_cast<u32>(pte::a | (has(access, Prot::write) ? pte::d : 0));
+    if (host && !set_bits<u32>(host, entry, marks)) continue;
+    out.dirty = entry & pte::d;
+    return Status::ok;
+  }
+  error = error_code(0, access, user);
+  return Status::fault;
+}
+
+PageWalker::Status PageWalker::walk(u64 la, Prot access, bool user, bool smap, Result& out,
+                                    u32& error) {
+  ++cpu_.counters.page_walks;
+  if (!(cpu_.s.cr0 & cr0::pg)) {
+    out = {Gpa(la & 0xffff'ffff), true, true, true, true, false, false};
+    return Status::ok;
+  }
+  if (cpu_.s.cr4 & cr4::pae) return walk64(la, access, user, smap, out, error);
+  return walk32(la & 0xffff'ffff, access, user, smap, out, error);
+}
+
+}  // namespace bhyve::soft

@@ -1,0 +1,253 @@
+// The run loop: blocks, events, and what ends run().
+#include "engine/soft/cpu.hpp"
+#include "engine/soft/runtime/block_cache.hpp"
+#include "engine/soft/runtime/soft_vm.hpp"
+
+namespace bhyve::soft {
+
+namespace rflags = x86::rflags;
+using engine::Client;
+
+Cpu::~Cpu() = default;
+
+void Cpu::run(engine::Exit& exit) {
+  accept_answer(exit);
+  s.halted = false;
+  running_.store(true, std::memory_order_seq_cst);
+  sync_world();
+  poll_.store(1, std::memory_order_relaxed);
+  for (;;) {
+    if (poll_.load(std::memory_order_relaxed) && !s.interrupt_shadow && !resume_single_)
+        [[unlikely]] {
+      if (!check_world()) break;
+    }
+    Step st;
+    if (slow_ || s.interrupt_shadow || resume_single_) [[unlikely]] {
+      st = step_one();
+    } else {
+      const Block* b = find_block();
+      current_ = nullptr;
+      st = b ? execute(*b) : failed_;
+    }
+    if (st == Step::branch) [[likely]] continue;
+    if (!settle(st)) break;
+  }
+  running_.store(false, std::memory_order_seq_cst);
+  fpu.park();
+  exit_.rip = rip;
+  switch (exit_.code) {
+    case abi::ExitCode::inst_emul:
+    case abi::ExitCode::inout:
+    case abi::ExitCode::rdmsr:
+    case abi::ExitCode::wrmsr: awaiting_answer_ = true; break;
+    default: break;
+  }
+  exit = exit_;
+}
+
+Step Cpu::execute(const Block& b) {
+  ++counters.blocks;
+  gpr[17] = rip;
+  const Insn* i = b.insns;
+  Step st;
+  do {
+    st = i->fn(*this, *i);
+    ++i;
+  } while (st == Step::next);
+  current_ = i - 1;
+  return st;
+}
+
+/// Executes the instruction at rip alone. Only here may it touch devices or store into code; and
+/// only here are the answers to its earlier accesses looked at.
+Step Cpu::step_one() {
+  const bool shadow = s.interrupt_shadow;
+  const bool trap = sysflags & rflags::tf;
+  s.interrupt_shadow = false;
+  current_ = nullptr;
+  resume_single_ = false;
+  const Block* b = find_block();
+  if (!b) return failed_;
+  gpr[17] = rip;
+  const Insn& i = b->insns[0];
+  current_ = &i;
+  answers_used_ = 0;
+  single_ = true;
+  Step st = i.fn(*this, i);
+  single_ = false;
+  finish_code_writes();
+  if (st == Step::next) {
+    rip = next_rip(i);
+    st = Step::branch;
+  }
+  if (st == Step::exit && exit_.code != abi::ExitCode::hlt) {
+    s.interrupt_shadow = shadow;
+    return st;
+  }
+  forget_answers();
+  if (trap && (st == Step::branch || st == Step::stop || st == Step::repeat)) {
+    if (st == Step::repeat) rip = rip_of(i);
+    s.dr6 |= x86::dr::dr6_bs;
+    if (!deliver({x86::Vector::db, false, 0}, EventKind::exception, rip)) return Step::exit;
+    return Step::stop;
+  }
+  return st;
+}
+
+/// Acts on what a block or an instruction came to. False: leave run().
+bool Cpu::settle(Step st) {
+  if (current_ && st != Step::stop && st != Step::branch &&
+      !(st == Step::exit && exit_.code == abi::ExitCode::hlt))
+    rip = rip_of(*current_);
+  switch (st) {
+    case Step::next:
+    case Step::branch:
+    case Step::repeat:
+      return true;
+    case Step::stop:
+      if (window_ && interrupts_enabled()) request_check();
+      if (!(s.dr7 & 0xff)) sysflags &= ~rflags::rf;  // RF only matters to breakpoints
+      return true;
+    case Step::fault: {
+      ++counters.faults;
+      forget_answers();
+      return deliver(fault_, EventKind::exception, rip);
+    }
+    case Step::single: {
+      const Step alone = step_one();
+      if (alone == Step::single) return false;
+      return settle(alone);
+    }
+    case Step::exit:
+      exit_.inst_length = current_ ? current_->length : 0;
+      return false;
+  }
+  return false;
+}
+
+void Cpu::sync_world() {
+  const u64 generation = vm_.space.pmap().generation();
+  if (generation != generation_) {
+    generation_ = generation;
+    for (NestedEntry& e : nested_) e = NestedEntry{};
+    flush_tlb(false);
+  }
+  const u64 epoch = vm_.code_epoch();
+  if (epoch != code_seen_.load(std::memory_order_relaxed)) {
+    for (Tlb& t : tlbs_) t.flush_writes();
+    code_seen_.store(epoch, std::memory_order_seq_cst);
+  }
+}
+
+/// Somebody asked this vCPU to look up. False: leave run().
+bool Cpu::check_world() {
+  poll_.exchange(0, std::memory_order_seq_cst);
+  sync_world();
+  if (injected) {
+    injected = false;
+    if (!deliver(injected_fault, EventKind::exception, rip)) return false;
+  }
+  const Client::Pending p = leave().pending(id_);
+  if (p.leave) {
+    exit_.code = abi::ExitCode::bogus;
+    exit_.inst_length = 0;
+    request_check();
+    return false;
+  }
+  return take_event(p);
+}
+
+bool Cpu::take_event(const Client::Pending& p) {
+  window_ = p.nmi || p.interrupt;
+  bool ok = true;
+  if (p.nmi && !s.nmi_blocked) {
+    leave().accept_nmi(id_);
+    ++counters.nmis;
+    s.nmi_blocked = true;
+    ok = deliver({x86::Vector::nmi, false, 0}, EventKind::nmi, rip);
+  } else if (p.interrupt && interrupts_enabled()) {
+    const int vector = leave().accept_interrupt(id_);
+    if (vector >= 0) {
+      ++counters.interrupts;
+      ok = deliver({static_cast<x86::Vector>(vector), false, 0}, EventKind::external, rip);
+    }
+  } else {
+    return true;
+  }
+  if (interrupts_enabled()) request_check();
+  return ok;
+}
+
+void Cpu::finish_code_writes() {
+  for (u64& page : late_code_writes_) {
+    if (page == no_page) continue;
+    vm_.space.code_pages().written(page);
+    ++counters.code_writes;
+    page = no_page;
+  }
+}
+
+// ---- answers: accesses that the restarted instruction must not repeat -------------------------
+
+bool Cpu::take_answer(Answer::Kind kind, Dir dir, u64 address, unsigned size, Answer& out) {
+  if (answers_used_ >= answers_held_) return false;
+  const Answer& a = answers_[answers_used_];
+  if (a.kind != kind || a.dir != dir || a.address != address || a.size != size) {
+    forget_answers();
+    return false;
+  }
+  ++answers_used_;
+  out = a;
+  return true;
+}
+
+void Cpu::keep_answer(const Answer& a) {
+  if (answers_held_ == max_answers) return;
+  answers_[answers_held_++] = a;
+  answers_used_ = answers_held_;
+}
+
+bool Cpu::take_pio_answer(u16 port, unsigned size, Dir dir, u32& value) {
+  Answer a;
+  if (!take_answer(Answer::Kind::pio, dir, port, size, a)) return false;
+  if (dir == Dir::read) value = static_cast<u32>(a.value);
+  return true;
+}
+
+bool Cpu::take_msr_answer(u32 number, Dir dir, u64& value, bool& fault) {
+  Answer a;
+  if (!take_answer(Answer::Kind::msr, dir, number, 8, a)) return false;
+  if (dir == Dir::read) value = a.value;
+  fault = a.fault;
+  return true;
+}
+
+/// The caller comes back from an exit: its answer joins those of the instruction.
+void Cpu::accept_answer(const engine::Exit& exit) {
+  if (!awaiting_answer_) return;
+  awaiting_answer_ = false;
+  if (exit.code != exit_.code || rip != exit_.rip) {
+    forget_answers();
+    return;
+  }
+  resume_single_ = true;
+  switch (exit.code) {
+    case abi::ExitCode::inst_emul:
+      keep_answer({Answer::Kind::mmio, exit_.mmio.write ? Dir::write : Dir::read, exit_.mmio.size,
+                   false, exit_.mmio.gpa.value(), exit.mmio.data});
+      break;
+    case abi::ExitCode::inout:
+      keep_answer({Answer::Kind::pio, exit_.inout.in ? Dir::read : Dir::write, exit_.inout.bytes,
+                   false, exit_.inout.port, exit.inout.eax});
+      break;
+    case abi::ExitCode::rdmsr:
+    case abi::ExitCode::wrmsr:
+      keep_answer({Answer::Kind::msr,
+                   exit.code == abi::ExitCode::rdmsr ? Dir::read : Dir::write, 8, exit.msr.fault,
+                   exit_.msr.number, exit.msr.value});
+      break;
+    default: resume_single_ = false; break;
+  }
+}
+
+}  // namespace bhyve::soft
