@@ -10,7 +10,6 @@ using x86::Seg;
 using x86::Segment;
 
 constexpr u32 data_segment = Segment::present | Segment::s | 3;   // read/write, accessed
-constexpr u32 code_segment = Segment::present | Segment::s | 11;  // execute/read, accessed
 constexpr u32 ldt = Segment::present | 2, busy_tss = Segment::present | 11;
 
 // Family 6, model 15: EDX after reset holds the processor signature (SDM vol. 3, 10.1.2). An engine
@@ -39,7 +38,7 @@ void reset_fpu(std::array<u8, VcpuState::xsave_size>& area) {
 void reset_segments(VcpuState& s) {
   s.seg.fill({.selector = 0, .access = data_segment, .limit = 0xffff, .base = 0});
   s.seg[static_cast<usize>(Seg::cs)] = {
-      .selector = 0xf000, .access = code_segment, .limit = 0xffff, .base = 0xffff'0000};
+      .selector = 0xf000, .access = data_segment, .limit = 0xffff, .base = 0xffff'0000};
   s.seg[static_cast<usize>(Seg::ldtr)].access = ldt;
   s.seg[static_cast<usize>(Seg::tr)].access = busy_tss;
   s.gdtr = s.idtr = {.base = 0, .limit = 0xffff};

@@ -1,0 +1,112 @@
+#include "vmm/vm.hpp"
+
+#include <utility>
+
+namespace bhyve::vmm {
+
+Vm::Vm(const VmConfig& config, std::unique_ptr<mem::Vmspace> space)
+    : config_(config),
+      tsc_(config.tsc_hz != 0 ? timer::TscClock{config.tsc_hz} : timer::TscClock::measure()),
+      space_(std::move(space)) {}
+
+Result<std::unique_ptr<Vm>> Vm::create(const VmConfig& config, std::unique_ptr<mem::Vmspace> space,
+                                       const EngineFactory& make_engine) {
+  if (config.vcpus == 0 || config.vcpus > VmConfig::max_vcpus)
+    return fail(EINVAL, "{} vCPUs: expected 1 to {}", config.vcpus, VmConfig::max_vcpus);
+  std::unique_ptr<Vm> vm(new Vm(config, std::move(space)));
+  auto engine = make_engine(*vm->space_);
+  if (!engine) return tl::make_unexpected(engine.error());
+  vm->engine_ = std::move(*engine);
+  for (VcpuId id = 0; id < config.vcpus; ++id) {
+    auto vcpu = std::make_unique<Vcpu>(*vm, id);
+    auto core = vm->engine_->create_vcpu(id, *vcpu);
+    if (!core) return tl::make_unexpected(core.error());
+    vcpu->engine_ = std::move(*core);
+    vm->vcpus_.push_back(std::move(vcpu));
+  }
+  vm->chips_ = std::make_unique<Chips>(*vm);
+  vm->reset_cpus();
+  return vm;
+}
+
+Vm::~Vm() {
+  if (chips_) chips_->pause();
+}
+
+/// Power-up: the TSCs of all vCPUs start at zero together.
+void Vm::reset_cpus() {
+  const u64 zero = u64{0} - timer::TscClock::host_now();
+  for (auto& vcpu : vcpus_) vcpu->reset(zero);
+}
+
+Result<void> Vm::suspend(abi::SuspendHow how) {
+  if (how == abi::SuspendHow::none || how > abi::SuspendHow::triplefault)
+    return fail(EINVAL, "suspend: {} is no reason", static_cast<u32>(how));
+  abi::SuspendHow expected = abi::SuspendHow::none;
+  if (!suspended_.compare_exchange_strong(expected, how))
+    return fail(EALREADY, "suspend: the VM is suspended already");
+  for (auto& vcpu : vcpus_) vcpu->notify_event();
+  return {};
+}
+
+Result<void> Vm::reinit() {
+  const std::lock_guard lock(sets_mutex_);
+  for (auto& vcpu : vcpus_) {
+    const bool left = !vcpu->active_ || vcpu->in_suspended_set_;
+    if (!left || vcpu->state() != RunState::idle)
+      return fail(EBUSY, "vCPU {} is still in use", vcpu->id());
+  }
+  for (auto& vcpu : vcpus_) {
+    vcpu->active_ = vcpu->in_suspended_set_ = vcpu->in_halted_set_ = false;
+  }
+  reset_cpus();
+  chips_->reset();
+  suspended_.store(abi::SuspendHow::none);
+  return {};
+}
+
+void Vm::statistics(VcpuId id, const engine::EngineVcpu::StatSink& sink) {
+  vcpus_[id]->statistics(sink);
+  if (id != 0 || !space_) return;
+  sink("Resident memory", space_->resident_bytes());
+  sink("Wired memory", 0);
+}
+
+void Vm::notify(VcpuId id) {
+  if (id < vcpus_.size()) vcpus_[id]->notify_event();
+}
+
+void Vm::nmi(VcpuId id) {
+  if (id < vcpus_.size()) vcpus_[id]->post_nmi();
+}
+
+void Vm::extint(VcpuId id) {
+  if (id < vcpus_.size()) vcpus_[id]->notify_event();
+}
+
+void Vm::init(VcpuId id) {
+  if (id >= vcpus_.size()) return;
+  Vcpu& target = *vcpus_[id];
+  const std::lock_guard lock(sets_mutex_);
+  if (target.active_) return target.post_init();
+  // Nobody runs it: the sender does what its thread would do. Its registers are set by SIPI.
+  chips_->init_lapic(id);
+  target.events_.fetch_and(~u32{Vcpu::event_nmi});
+  target.wait_sipi_ = id != 0;
+}
+
+void Vm::sipi(VcpuId id, u8 vector) {
+  if (id >= vcpus_.size()) return;
+  Vcpu& target = *vcpus_[id];
+  const std::lock_guard lock(sets_mutex_);
+  if (target.active_) return target.post_sipi(vector);
+  if (!target.wait_sipi_) return;
+  // The exit that starts its thread belongs to the vCPU whose ICR write it was.
+  Vcpu* sender = Vcpu::current();
+  if (sender == nullptr || &sender->vm_ != this) sender = vcpus_.front().get();
+  target.wait_sipi_ = false;
+  target.active_ = true;
+  sender->post_spinup(id, vector);
+}
+
+}  // namespace bhyve::vmm
