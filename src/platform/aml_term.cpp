@@ -112,7 +112,7 @@ Term eisa_id(std::string_view id) {
     const char c = id[i];
     v = v << 4 | static_cast<u32>(c <= '9' ? c - '0' : c - 'A' + 10);
   }
-  return op(Op::dword) + little_endian(__builtin_bswap32(v), 4);
+  return integer(__builtin_bswap32(v));
 }
 
 Term uuid(std::string_view id) {
