@@ -45,6 +45,8 @@ intc::LapicConfig Chips::lapic_config() {
   result.tsc_deadline = config.tsc_deadline;
   result.tsc_to_nanos = [this](u64 tsc, VcpuId vcpu) {
     const timer::GuestTsc guest{.offset = vm_.vcpu(vcpu).tsc_offset()};
+    // One that has passed is at the beginning of time, so that it expires at once.
+    if (tsc <= guest.from_host(timer::TscClock::host_now())) return Nanos{0};
     return timer::deadline_from_guest_tsc(vm_.tsc(), guest, tsc);
   };
   return result;
