@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
+#include "base/types.hpp"
 #include "bhyve/config.hpp"
 
 namespace bhyve::api {

@@ -1,0 +1,69 @@
+#include "api/control_commands.hpp"
+#include "api/control_server.hpp"
+#include "api/signal_watch.hpp"
+#include "api/vm_directory.hpp"
+#include "base/log.hpp"
+#include "bhyve/vm.hpp"
+#include "machine/machine.hpp"
+
+namespace bhyve {
+namespace {
+
+/// The machine in its directory, from the control socket's first byte to its last.
+Result<abi::SuspendHow> run_in(api::VmDirectory& vm, machine::Machine& machine, bool& destroy) {
+  auto listener = vm.listen();
+  if (!listener) return tl::make_unexpected(listener.error());
+  if (auto ok = vm.write_state("running"); !ok) return tl::make_unexpected(ok.error());
+  api::ControlCommands commands(machine);
+  auto how = [&] {
+    const api::ControlServer server(std::move(*listener),
+                                    [&](const api::Json& request) { return commands.run(request); });
+    return machine.run();
+  }();
+  vm.remove_socket();
+  destroy = commands.destroy_asked();
+  return how;
+}
+
+Result<abi::SuspendHow> run_locked(api::VmDirectory& vm, const Config& config) {
+  const api::SignalWatch signals;
+  auto machine = machine::Machine::create(config);
+  if (!machine) return tl::make_unexpected(machine.error());
+  if (auto ok = vm.write_config(config); !ok) return tl::make_unexpected(ok.error());
+  bool destroy = false;
+  auto how = [&] {
+    const api::SignalWatch::Listener listener(signals, **machine);
+    return run_in(vm, **machine, destroy);
+  }();
+  const bool over = how && *how == abi::SuspendHow::poweroff &&
+                    (*machine)->config().destroy_on_poweroff;
+  if (destroy || over) {
+    if (auto gone = vm.destroy(); !gone) return tl::make_unexpected(gone.error());
+  } else if (auto ok = vm.write_state("stopped"); !ok) {
+    return tl::make_unexpected(ok.error());
+  }
+  return how;
+}
+
+}  // namespace
+
+Result<void> check_config(const Config& config) {
+  if (auto ok = check_vm_name(config.raw("name").value_or("")); !ok) return ok;
+  const auto resolved = machine::resolve(config);
+  if (!resolved) return tl::make_unexpected(resolved.error());
+  return {};
+}
+
+Result<abi::SuspendHow> run_vm(const Config& config) {
+  log_init();
+  if (auto ok = check_config(config); !ok) return tl::make_unexpected(ok.error());
+  auto vm = api::VmDirectory::acquire(config.raw("name").value_or(""),
+                                      api::VmDirectory::Mode::open_or_create);
+  if (!vm) return tl::make_unexpected(vm.error());
+  auto how = run_locked(*vm, config);
+  // Nothing half-made stays: a VM that was there before does.
+  if (!how && vm->created()) (void)vm->destroy();
+  return how;
+}
+
+}  // namespace bhyve

@@ -1,0 +1,98 @@
+#include "machine/exit_handler.hpp"
+
+#include <utility>
+
+#include "base/log.hpp"
+
+namespace bhyve::machine {
+
+using abi::ExitCode;
+
+ExitHandler::ExitHandler(vmm::Vm& vm, bus::PioMap& ports, bus::MmioMap& memory,
+                         const Policy& policy, StartVcpu start)
+    : vm_(vm), ports_(ports), memory_(memory), policy_(policy), start_(std::move(start)) {}
+
+bool ExitHandler::handle(vmm::Vcpu& vcpu, engine::Exit& exit) {
+  switch (exit.code) {
+    case ExitCode::inout: return inout(vcpu, exit);
+    case ExitCode::inst_emul: return inst_emul(vcpu, exit);
+    case ExitCode::rdmsr: return rdmsr(vcpu, exit);
+    case ExitCode::wrmsr: return wrmsr(vcpu, exit);
+    case ExitCode::spinup_ap: return spinup_ap(vcpu, exit);
+    case ExitCode::paging: return paging(vcpu, exit);
+    case ExitCode::spindown_cpu:
+    case ExitCode::suspended: return false;
+    // HLT and PAUSE come here with -H and -P only; the rest asks for another look at the vCPU.
+    case ExitCode::hlt:
+    case ExitCode::pause:
+    case ExitCode::mtrap:
+    case ExitCode::debug:
+    case ExitCode::reqidle:
+    case ExitCode::rendezvous:
+    case ExitCode::bogus: return true;
+    default: return unexpected(vcpu, exit);
+  }
+}
+
+bool ExitHandler::inout(vmm::Vcpu& vcpu, engine::Exit& exit) {
+  auto& io = exit.inout;
+  const bool known = io.in ? ports_.read(io.port, io.bytes, io.eax)
+                           : ports_.write(io.port, io.bytes, io.eax);
+  if (!known && policy_.strict_io) {
+    stop({ENXIO, fmt::format("vCPU {}: {} of {} bytes at port {:#x}, which nobody emulates (-e)",
+                             vcpu.id(), io.in ? "read" : "write", io.bytes, io.port)});
+  }
+  return true;
+}
+
+bool ExitHandler::inst_emul(vmm::Vcpu& vcpu, engine::Exit& exit) {
+  auto& access = exit.mmio;
+  if (access.write) memory_.write(access.gpa, access.size, vcpu.id(), access.data);
+  else memory_.read(access.gpa, access.size, vcpu.id(), access.data);
+  return true;
+}
+
+bool ExitHandler::rdmsr(vmm::Vcpu& vcpu, engine::Exit& exit) {
+  trace(Log::vmm, "vcpu {}: rdmsr {:#x}", vcpu.id(), exit.msr.number);
+  exit.msr.value = 0;
+  exit.msr.fault = policy_.strict_msr;
+  return true;
+}
+
+bool ExitHandler::wrmsr(vmm::Vcpu& vcpu, engine::Exit& exit) {
+  trace(Log::vmm, "vcpu {}: wrmsr {:#x} {:#x}", vcpu.id(), exit.msr.number, exit.msr.value);
+  exit.msr.fault = policy_.strict_msr;
+  return true;
+}
+
+bool ExitHandler::spinup_ap(vmm::Vcpu&, engine::Exit& exit) {
+  start_(exit.spinup_ap.vcpu);
+  return true;
+}
+
+bool ExitHandler::paging(vmm::Vcpu& vcpu, engine::Exit& exit) {
+  stop({ENOMEM, fmt::format("vCPU {}: the host has no memory for guest address {:#x}", vcpu.id(),
+                            exit.paging.gpa.value())});
+  return true;
+}
+
+bool ExitHandler::unexpected(vmm::Vcpu& vcpu, engine::Exit& exit) {
+  stop({EIO, fmt::format("vCPU {}: unexpected exit {} at rip {:#x}", vcpu.id(),
+                         static_cast<u32>(exit.code), exit.rip)});
+  return true;
+}
+
+void ExitHandler::stop(Error error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!failure_) failure_ = std::move(error);
+  }
+  (void)vm_.suspend(abi::SuspendHow::poweroff);
+}
+
+std::optional<Error> ExitHandler::failure() const {
+  const std::lock_guard lock(mutex_);
+  return failure_;
+}
+
+}  // namespace bhyve::machine

@@ -1,0 +1,47 @@
+#pragma once
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "host/event_loop.hpp"
+#include "vmm/vm.hpp"
+
+namespace bhyve::machine {
+
+/// The host threads of the vCPUs, one each, named "vcpu N" and bound to the vCPU's host CPUs. The
+/// event thread makes them: vCPU threads only ask.
+class VcpuThreads final {
+ public:
+  /// Acts on an exit; false ends the thread. Runs on the vCPU's thread.
+  using Handler = std::function<bool(vmm::Vcpu& vcpu, engine::Exit& exit)>;
+
+  /// `cpusets` by vCPU, an empty one means any CPU. All outlive this object.
+  VcpuThreads(vmm::Vm& vm, host::EventLoop& loop, const std::vector<std::vector<unsigned>>& cpusets,
+              Handler handler);
+  ~VcpuThreads();  ///< the VM is suspended: waits for all threads
+  VcpuThreads(const VcpuThreads&) = delete;
+  VcpuThreads& operator=(const VcpuThreads&) = delete;
+
+  /// Has the vCPU run on a thread of its own soon; its last thread has ended or is about to. Any thread.
+  void start(VcpuId id);
+  /// Returns when no vCPU has a thread and none is about to get one. Not from the event thread.
+  void wait();
+
+ private:
+  void make_thread(VcpuId id);
+  void run(VcpuId id);
+  void leave();
+
+  vmm::Vm& vm_;
+  host::EventLoop& loop_;
+  const std::vector<std::vector<unsigned>>& cpusets_;
+  const Handler handler_;
+  std::vector<std::thread> threads_;  ///< the event thread's; the owner's after wait()
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  u32 running_ = 0;  ///< under mutex_: threads that run or are asked for
+};
+
+}  // namespace bhyve::machine
