@@ -147,8 +147,8 @@ void Uart16550::transmit_ready() { pump(); }
 void Uart16550::write_fifo_control(u8 value) {
   const bool changed = ((value ^ fcr_) & fcr_enable) != 0;
   if (changed || (value & (fcr_enable | fcr_clear_rx)) == (fcr_enable | fcr_clear_rx)) rx_.clear();
-  // What the guest has sent is not taken back: only characters that still wait are cleared.
-  const bool clear_tx = changed || (value & (fcr_enable | fcr_clear_tx)) == (fcr_enable | fcr_clear_tx);
+  const bool clear_tx =
+      changed || (value & (fcr_enable | fcr_clear_tx)) == (fcr_enable | fcr_clear_tx);
   if (clear_tx && !tx_.empty()) {
     tx_.clear();
     thre_pending_ = true;
