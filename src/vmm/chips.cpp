@@ -54,7 +54,8 @@ intc::LapicConfig Chips::lapic_config() {
 
 timer::VhpetWiring Chips::hpet_wiring() {
   timer::VhpetWiring wiring;
-  const unsigned pins = std::min<unsigned>(ioapic_.pins(), static_cast<unsigned>(wiring.pins.size()));
+  const unsigned pins =
+      std::min<unsigned>(ioapic_.pins(), static_cast<unsigned>(wiring.pins.size()));
   const u32 routes = timer::Vhpet::allowed_routes(ioapic_.pins());
   for (unsigned n = 0; n < pins; ++n) {
     if (routes >> n & 1) wiring.pins[n] = &ioapic_.connect(n);
@@ -70,9 +71,12 @@ timer::VhpetWiring Chips::hpet_wiring() {
 }
 
 void Chips::map_ports() {
-  ports_ = {{0x20, 2, &pic_.master_ports()}, {0xa0, 2, &pic_.slave_ports()},
-            {0x4d0, 2, &pic_.elcr_ports()},  {0x40, 4, &pit_},
-            {0x61, 1, &pit_.speaker()},      {0x70, 4, &rtc_},
+  ports_ = {{0x20, 2, &pic_.master_ports()},
+            {0xa0, 2, &pic_.slave_ports()},
+            {0x4d0, 2, &pic_.elcr_ports()},
+            {0x40, 4, &pit_},
+            {0x61, 1, &pit_.speaker()},
+            {0x70, 4, &rtc_},
             {0x408, 4, &pmtmr_}};
   for (usize i = 0; i < ports_.size(); ++i) {
     for (u16 n = 0; n < ports_[i].size; ++n)
@@ -95,7 +99,8 @@ intc::IrqPin& Chips::connect_isa(unsigned irq) {
 void Chips::lapic_mmio(intc::Vlapic& lapic, u32 offset, unsigned size, u64& value, Dir dir) {
   const u32 within = offset & 0xf;
   if (dir == Dir::write) {
-    if (size == 4 && within == 0) lapic.mmio_write(offset, static_cast<u32>(value), monotonic_now());
+    if (size == 4 && within == 0)
+      lapic.mmio_write(offset, static_cast<u32>(value), monotonic_now());
     return;
   }
   if (within >= 4) {

@@ -17,9 +17,9 @@ namespace bhyve::vmm {
 
 class Vm;
 
-/// The chips that bhyve keeps in vmm.ko, their wiring and the decode of the accesses that never leave
-/// vm_run(): local APICs, I/O APIC, PIC, PIT, HPET, PM timer, RTC.
-/// Thread safety: the chips lock themselves; a local APIC's registers belong to its vCPU's thread.
+/// The chips that bhyve keeps in vmm.ko, their wiring and the decode of the accesses that never
+/// leave vm_run(): local APICs, I/O APIC, PIC, PIT, HPET, PM timer, RTC. Thread safety: the chips
+/// lock themselves; a local APIC's registers belong to its vCPU's thread.
 class Chips final {
  public:
   static constexpr Gpa ioapic_base{0xfec0'0000}, hpet_base{0xfed0'0000};
@@ -40,8 +40,8 @@ class Chips final {
   [[nodiscard]] timer::VhpetMmio& hpet() { return hpet_; }
   [[nodiscard]] timer::VrtcPio& rtc() { return rtc_; }
 
-  /// Makes a pin for an ISA device at `irq` (0..15, not 2): PIC and I/O APIC. Lives as long as this.
-  /// Pins are saved in the order in which they were connected.
+  /// Makes a pin for an ISA device at `irq` (0..15, not 2): PIC and I/O APIC. Lives as long as
+  /// this. Pins are saved in the order in which they were connected.
   [[nodiscard]] intc::IrqPin& connect_isa(unsigned irq);
   /// Makes a pin at input `n` of the I/O APIC, for PCI INTx.
   [[nodiscard]] intc::IrqPin& connect_gsi(unsigned n) { return ioapic_.connect(n); }

@@ -17,7 +17,8 @@ void Parker::park(Nanos deadline) {
   timespec until{};
   until.tv_sec = static_cast<time_t>(deadline / nanos_per_second);
   until.tv_nsec = static_cast<long>(deadline % nanos_per_second);
-  // FUTEX_WAIT_BITSET takes an absolute time of CLOCK_MONOTONIC. Whatever ends it, the caller looks.
+  // FUTEX_WAIT_BITSET takes an absolute time of CLOCK_MONOTONIC. Whatever ends it, the caller
+  // looks.
   ::syscall(SYS_futex, &word_, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, u32{parked},
             deadline == never ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
   word_.exchange(empty);

@@ -108,7 +108,11 @@ class Vcpu final : public engine::Client {
   friend class Vm;
   /// Interrupts have no flag: the chips are asked.
   enum Event : u32 {
-    event_nmi = 1, event_init = 2, event_sipi = 4, event_spinup = 8, event_debug = 16
+    event_nmi = 1,
+    event_init = 2,
+    event_sipi = 4,
+    event_spinup = 8,
+    event_debug = 16
   };
   /// What a sleeping vCPU waits for.
   enum class Wait : u8 { halted, sipi, resume };

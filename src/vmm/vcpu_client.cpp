@@ -20,9 +20,13 @@ engine::Client::Access Vcpu::msr(VcpuId, u32 number, u64& value, Dir dir) {
   return vm_.chips().msr(id_, number, value, dir);
 }
 
-u8 Vcpu::cr8(VcpuId) { return vm_.chips().lapic(id_).cr8(); }
+u8 Vcpu::cr8(VcpuId) {
+  return vm_.chips().lapic(id_).cr8();
+}
 
-void Vcpu::set_cr8(VcpuId, u8 value) { vm_.chips().lapic(id_).set_cr8(value); }
+void Vcpu::set_cr8(VcpuId, u8 value) {
+  vm_.chips().lapic(id_).set_cr8(value);
+}
 
 engine::Client::Pending Vcpu::pending(VcpuId) {
   Pending waiting;
@@ -54,6 +58,8 @@ bool Vcpu::apic_enabled(VcpuId) {
   return vm_.chips().lapic(id_).mode() != intc::Vlapic::Mode::disabled;
 }
 
-void Vcpu::ferr(VcpuId) { vm_.chips().ferr_pin().pulse(); }
+void Vcpu::ferr(VcpuId) {
+  vm_.chips().ferr_pin().pulse();
+}
 
 }  // namespace bhyve::vmm

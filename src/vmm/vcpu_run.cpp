@@ -21,7 +21,9 @@ bool wants_answer(ExitCode code) {
 
 }  // namespace
 
-Vcpu* Vcpu::current() { return current_vcpu; }
+Vcpu* Vcpu::current() {
+  return current_vcpu;
+}
 
 void Vcpu::run(engine::Exit& exit) {
   Vcpu* const outer = std::exchange(current_vcpu, this);
@@ -159,18 +161,37 @@ void Vcpu::enter_guest(engine::Exit& exit, bool answered) {
 void Vcpu::count_exit(const engine::Exit& exit) {
   stats_.add(Stat::exits);
   switch (exit.code) {
-    case ExitCode::hlt: stats_.add(Stat::hlt); break;
-    case ExitCode::rdmsr: stats_.add(Stat::rdmsr); break;
-    case ExitCode::wrmsr: stats_.add(Stat::wrmsr); break;
-    case ExitCode::pause: stats_.add(Stat::pause); break;
+    case ExitCode::hlt:
+      stats_.add(Stat::hlt);
+      break;
+    case ExitCode::rdmsr:
+      stats_.add(Stat::rdmsr);
+      break;
+    case ExitCode::wrmsr:
+      stats_.add(Stat::wrmsr);
+      break;
+    case ExitCode::pause:
+      stats_.add(Stat::pause);
+      break;
     case ExitCode::inout:
-    case ExitCode::inout_str: stats_.add(Stat::inout); break;
-    case ExitCode::mtrap: stats_.add(Stat::mtrap); break;
-    case ExitCode::paging: stats_.add(Stat::paging); break;
-    case ExitCode::inst_emul: stats_.add(Stat::inst_emul); break;
+    case ExitCode::inout_str:
+      stats_.add(Stat::inout);
+      break;
+    case ExitCode::mtrap:
+      stats_.add(Stat::mtrap);
+      break;
+    case ExitCode::paging:
+      stats_.add(Stat::paging);
+      break;
+    case ExitCode::inst_emul:
+      stats_.add(Stat::inst_emul);
+      break;
     case ExitCode::vmx:
-    case ExitCode::svm: stats_.add(Stat::unknown); break;
-    default: break;
+    case ExitCode::svm:
+      stats_.add(Stat::unknown);
+      break;
+    default:
+      break;
   }
 }
 
@@ -195,8 +216,8 @@ bool Vcpu::handled_inside(engine::Exit& exit) {
       return true;
     case ExitCode::suspended:
       // EALREADY is fine: the first reason stays, and the loop finds it.
-      static_cast<void>(vm_.suspend(exit.suspend == abi::SuspendHow::none
-                                        ? abi::SuspendHow::triplefault : exit.suspend));
+      static_cast<void>(vm_.suspend(
+          exit.suspend == abi::SuspendHow::none ? abi::SuspendHow::triplefault : exit.suspend));
       return true;
     default:
       return false;

@@ -32,9 +32,12 @@ bool Vcpu::has_work(Wait wait) const {
       vm_.suspended() != abi::SuspendHow::none)
     return true;
   switch (wait) {
-    case Wait::halted: return (events & event_debug) || halt_is_over();
-    case Wait::sipi: return (events & (event_sipi | event_debug)) != 0;
-    case Wait::resume: return (events & event_debug) == 0;
+    case Wait::halted:
+      return (events & event_debug) || halt_is_over();
+    case Wait::sipi:
+      return (events & (event_sipi | event_debug)) != 0;
+    case Wait::resume:
+      return (events & event_debug) == 0;
   }
   return true;
 }
@@ -45,7 +48,8 @@ bool Vcpu::leaves_from_halt(engine::Exit& exit) {
     halted_ = false;
     return false;
   }
-  // With its APIC off a vCPU hears no interrupt any more. Not so the BSP, which is wired to the PIC.
+  // With its APIC off a vCPU hears no interrupt any more. Not so the BSP, which is wired to the
+  // PIC.
   if (id_ != 0 && !vm_.chips().lapic_enabled(id_) && vm_.spin_down(*this)) {
     exit.code = abi::ExitCode::spindown_cpu;
     return true;

@@ -26,6 +26,8 @@ constexpr std::array<std::string_view, stat_count> texts = {
 
 }  // namespace
 
-std::string_view stat_text(Stat stat) { return texts[static_cast<usize>(stat)]; }
+std::string_view stat_text(Stat stat) {
+  return texts[static_cast<usize>(stat)];
+}
 
 }  // namespace bhyve::vmm

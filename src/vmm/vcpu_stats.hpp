@@ -9,8 +9,25 @@ namespace bhyve::vmm {
 
 /// Counters of one vCPU. The texts are FreeBSD's: they are the names that users see.
 enum class Stat : u8 {
-  migrations, exits, hlt, rdmsr, wrmsr, pause, inout, mtrap, paging, inst_emul, unknown, reqidle,
-  rendezvous, userspace, runtime, idle, nmis, extints, count
+  migrations,
+  exits,
+  hlt,
+  rdmsr,
+  wrmsr,
+  pause,
+  inout,
+  mtrap,
+  paging,
+  inst_emul,
+  unknown,
+  reqidle,
+  rendezvous,
+  userspace,
+  runtime,
+  idle,
+  nmis,
+  extints,
+  count
 };
 inline constexpr usize stat_count = static_cast<usize>(Stat::count);
 

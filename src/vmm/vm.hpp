@@ -17,11 +17,12 @@
 
 namespace bhyve::vmm {
 
-/// A virtual machine as bhyve's vmm.ko has it: memory, CPU engine, vCPUs and the chips that the CPUs
-/// are near to. The machine around it brings the other devices and one host thread per vCPU.
+/// A virtual machine as bhyve's vmm.ko has it: memory, CPU engine, vCPUs and the chips that the
+/// CPUs are near to. The machine around it brings the other devices and one host thread per vCPU.
 ///
-/// Locks, from the outside in: world_mutex_ (rendezvous), sets_mutex_ (which vCPUs are active, halted,
-/// suspended). Neither is held across guest execution; sets_mutex_ never while a callout is waited for.
+/// Locks, from the outside in: world_mutex_ (rendezvous), sets_mutex_ (which vCPUs are active,
+/// halted, suspended). Neither is held across guest execution; sets_mutex_ never while a callout is
+/// waited for.
 class Vm final : public intc::CpuSink {
  public:
   using EngineFactory = std::function<Result<std::unique_ptr<engine::Engine>>(mem::Vmspace&)>;
@@ -45,22 +46,24 @@ class Vm final : public intc::CpuSink {
   [[nodiscard]] u32 vcpu_count() const { return static_cast<u32>(vcpus_.size()); }
   [[nodiscard]] Vcpu& vcpu(VcpuId id) { return *vcpus_[id]; }
 
-  /// Starts and stops the chips' timers; the machine does so with its own devices. A VM starts paused.
+  /// Starts and stops the chips' timers; the machine does so with its own devices. A VM starts
+  /// paused.
   void start() { chips_->start(); }
   void pause() { chips_->pause(); }
 
-  /// vm_suspend(): ends the VM, once. EINVAL for `none` or an unknown reason, EALREADY after the first.
+  /// vm_suspend(): ends the VM, once. EINVAL for `none` or an unknown reason, EALREADY after the
+  /// first.
   [[nodiscard]] Result<void> suspend(abi::SuspendHow how);
   [[nodiscard]] abi::SuspendHow suspended() const { return suspended_.load(); }
-  /// vm_reinit(): back to power-up, memory and RTC kept. EBUSY while an active vCPU has not left run()
-  /// with `suspended`; a VM that never ran passes. Paused, from a thread that runs no vCPU.
+  /// vm_reinit(): back to power-up, memory and RTC kept. EBUSY while an active vCPU has not left
+  /// run() with `suspended`; a VM that never ran passes. Paused, from a thread that runs no vCPU.
   [[nodiscard]] Result<void> reinit();
 
-  /// Runs `function` while no vCPU executes the guest. From any thread; on a vCPU's thread the caller
-  /// counts as stopped. The function must not freeze vCPUs, suspend() is fine.
+  /// Runs `function` while no vCPU executes the guest. From any thread; on a vCPU's thread the
+  /// caller counts as stopped. The function must not freeze vCPUs, suspend() is fine.
   void rendezvous(const std::function<void()>& function);
-  /// Runs `function` with one vCPU, or all, frozen. Not from a callout, nor while the calling thread
-  /// is inside Vcpu::run().
+  /// Runs `function` with one vCPU, or all, frozen. Not from a callout, nor while the calling
+  /// thread is inside Vcpu::run().
   void with_frozen(VcpuId id, Vcpu::FreezeAt at, const std::function<void(Vcpu&)>& function);
   void with_all_frozen(Vcpu::FreezeAt at, const std::function<void()>& function);
 

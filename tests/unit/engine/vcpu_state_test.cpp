@@ -43,7 +43,8 @@ TEST(VcpuState, PowersUpItsFpuAsTheManualSays) {
   EXPECT_EQ(s.xsave[4], 0xff);
   EXPECT_EQ(s.xsave[24] | s.xsave[25] << 8, 0x1f80);
   EXPECT_EQ(s.xsave[512], 3);
-  EXPECT_TRUE(std::all_of(s.xsave.begin() + 32, s.xsave.begin() + 512, [](u8 b) { return b == 0; }));
+  EXPECT_TRUE(
+      std::all_of(s.xsave.begin() + 32, s.xsave.begin() + 512, [](u8 b) { return b == 0; }));
 }
 
 TEST(VcpuState, InitKeepsFpuMsrsAndCaching) {

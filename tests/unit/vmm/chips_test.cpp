@@ -74,11 +74,12 @@ TEST_F(ChipsRouting, IoApicAndHpetAnswerAtTheirPages) {
 
 TEST_F(ChipsRouting, ThePortsOfTheChipsAreHandledInsideAndNoOthers) {
   make(1);
-  const u16 ours[] = {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40, 0x41, 0x42, 0x43, 0x61,
-                      0x70, 0x71, 0x72, 0x73, 0x408, 0x409, 0x40a, 0x40b};
+  const u16 ours[] = {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40,  0x41,  0x42, 0x43,
+                      0x61, 0x70, 0x71, 0x72, 0x73,  0x408, 0x409, 0x40a, 0x40b};
   for (u32 port = 0; port <= 0xffff; ++port) {
     u32 value = 0;
-    const bool inside = vm->vcpu(0).pio(0, static_cast<u16>(port), 1, value, Dir::read) == Access::done;
+    const bool inside =
+        vm->vcpu(0).pio(0, static_cast<u16>(port), 1, value, Dir::read) == Access::done;
     ASSERT_EQ(inside, std::ranges::count(ours, port) == 1) << port;
   }
   u32 value = 0;

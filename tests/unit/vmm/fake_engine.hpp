@@ -5,8 +5,8 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
-#include <memory>
 #include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -115,9 +115,7 @@ class VmTest : public testing::Test {
   void raise(VcpuId id, u8 vector) {
     static_cast<void>(vm->chips().lapic(id).set_irr(vector, false));
   }
-  void enable_lapic(VcpuId id) {
-    vm->chips().lapic(id).mmio_write(0xf0, 0x1ff, monotonic_now());
-  }
+  void enable_lapic(VcpuId id) { vm->chips().lapic(id).mmio_write(0xf0, 0x1ff, monotonic_now()); }
 
   VmConfig config;
   std::vector<FakeCpu*> cpus;

@@ -14,7 +14,8 @@ TEST(RunState, OnlyFrozenIsBetweenTheOthers) {
   const RunState all[] = {idle, frozen, running, sleeping};
   for (const RunState from : all) {
     for (const RunState to : all)
-      EXPECT_EQ(is_legal(from, to), (from == frozen && to != frozen) || (to == frozen && from != frozen));
+      EXPECT_EQ(is_legal(from, to),
+                (from == frozen && to != frozen) || (to == frozen && from != frozen));
   }
 }
 

@@ -101,8 +101,8 @@ TEST_F(VcpuHalt, ItsOwnApicTimerWakesIt) {
       return;
     }
     lapic.mmio_write(0x320, 0x40, monotonic_now());
-    lapic.mmio_write(0x3e0, 0xb, monotonic_now());          // divide by 1
-    lapic.mmio_write(0x380, 5'000'000, monotonic_now());    // 5 ms
+    lapic.mmio_write(0x3e0, 0xb, monotonic_now());        // divide by 1
+    lapic.mmio_write(0x380, 5'000'000, monotonic_now());  // 5 ms
     cpu.hlt(exit, true);
   };
   const Nanos start = monotonic_now();

@@ -87,6 +87,7 @@ TEST_F(VcpuRace, AFrozenVcpuDoesNotRun) {
   start(1);
   const auto control = [&] {
     for (int i = 0; i < rounds / 10; ++i) {
+      while (!inside) std::this_thread::yield();
       vm->with_frozen(0, Vcpu::FreezeAt::complete, [&](Vcpu& vcpu) {
         EXPECT_EQ(vcpu.state(), RunState::frozen);
         EXPECT_FALSE(inside);

@@ -1,6 +1,5 @@
-#include "vmm/vcpu.hpp"
-
 #include "fake_engine.hpp"
+#include "vmm/vcpu.hpp"
 
 namespace bhyve::vmm::test {
 namespace {
@@ -31,7 +30,7 @@ TEST_F(VcpuRun, ExitsForTheMachineLeaveAndOthersDoNot) {
   const ExitCode inner[] = {ExitCode::bogus, ExitCode::pause, ExitCode::reqidle,
                             ExitCode::rendezvous, ExitCode::ioapic_eoi};
   const ExitCode outer[] = {ExitCode::inst_emul, ExitCode::rdmsr, ExitCode::wrmsr, ExitCode::paging,
-                            ExitCode::mtrap, ExitCode::bpt, ExitCode::vmx, ExitCode::debug};
+                            ExitCode::mtrap,     ExitCode::bpt,   ExitCode::vmx,   ExitCode::debug};
   for (const ExitCode leave : outer) {
     usize step = 0;
     cpu(0).guest = [&](FakeCpu&, Exit& exit) {
@@ -47,7 +46,8 @@ TEST_F(VcpuRun, MonitorAndMwaitRaiseInvalidOpcode) {
   make(1);
   int step = 0;
   cpu(0).guest = [&](FakeCpu&, Exit& exit) {
-    const ExitCode codes[] = {ExitCode::monitor, ExitCode::mwait, ExitCode::vminsn, ExitCode::paging};
+    const ExitCode codes[] = {ExitCode::monitor, ExitCode::mwait, ExitCode::vminsn,
+                              ExitCode::paging};
     exit.code = codes[step++];
   };
   run(0);

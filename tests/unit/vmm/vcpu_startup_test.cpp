@@ -11,7 +11,8 @@ constexpr u64 icr_low = 0xfee0'0300, icr_high = 0xfee0'0310;
 /// The startup algorithm's ICR writes: INIT, then SIPI with `vector`.
 void start_ap(FakeCpu& cpu, u32 target, u8 vector) {
   const auto write = [&](u64 gpa, u64 value) {
-    EXPECT_EQ(cpu.client.mmio(cpu.id, Gpa{gpa}, 4, value, Dir::write), engine::Client::Access::done);
+    EXPECT_EQ(cpu.client.mmio(cpu.id, Gpa{gpa}, 4, value, Dir::write),
+              engine::Client::Access::done);
   };
   write(icr_high, u64{target} << 24);
   write(icr_low, 0x4500);

@@ -35,8 +35,10 @@ TEST_F(VmSuspend, ATripleFaultEndsTheVm) {
 TEST_F(VmSuspend, EveryVcpuLeavesWhateverItDoes) {
   make(4);
   for (VcpuId id = 0; id < 3; ++id) cpu(id).guest = [](FakeCpu& cpu, Exit& e) { cpu.spin(e); };
-  cpu(2).guest = [](FakeCpu& cpu, Exit& e) { cpu.hlt(e, true); };
-  enable_lapic(2);
+  cpu(2).guest = [&](FakeCpu& cpu, Exit& e) {
+    enable_lapic(2);  // INIT turned it off
+    cpu.hlt(e, true);
+  };
   std::vector<std::thread> threads;
   std::vector<Exit> exits(4);
   for (VcpuId id = 0; id < 4; ++id) threads.emplace_back([&, id] { vm->vcpu(id).run(exits[id]); });
