@@ -1,5 +1,6 @@
 // State in and out, and the EngineVcpu and Engine around Cpu.
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/replay/host_traps.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/soft_engine.hpp"
@@ -42,7 +43,6 @@ void copy_groups(StateGroups groups, const VcpuState& in, VcpuState& out, F&& wa
     out.nmi_blocked = in.nmi_blocked;
     out.halted = in.halted;
   }
-  if (want(StateGroups::fpu)) out.xsave = in.xsave;
 }
 
 bool contains(StateGroups set, StateGroups g) { return has(set, g); }
@@ -52,6 +52,7 @@ bool contains(StateGroups set, StateGroups g) { return has(set, g); }
 void Cpu::store_state(StateGroups groups, VcpuState& out) {
   fpu.park();
   if (&out != &s) copy_groups(groups, s, out, contains);
+  if (has(groups, StateGroups::fpu)) fpu.export_to(out.xsave);
   if (has(groups, StateGroups::gprs)) {
     for (unsigned n = 0; n < x86::gpr_count; ++n) out.gpr[n] = gpr[n];
     out.rip = rip;
@@ -62,6 +63,7 @@ void Cpu::store_state(StateGroups groups, VcpuState& out) {
 void Cpu::load_state(StateGroups groups, const VcpuState& in) {
   fpu.park();
   if (&in != &s) copy_groups(groups, in, s, contains);
+  if (has(groups, StateGroups::fpu)) fpu.import_from(in.xsave);
   if (has(groups, StateGroups::gprs)) {
     for (unsigned n = 0; n < x86::gpr_count; ++n) gpr[n] = in.gpr[n];
     rip = in.rip;
@@ -94,7 +96,10 @@ class SoftVcpu final : public engine::EngineVcpu {
   }
   ~SoftVcpu() override { vm_.remove(id_); }
 
-  void run(engine::Exit& exit) override { cpu_->run(exit); }
+  void run(engine::Exit& exit) override {
+    prepare_signal_stack();
+    cpu_->run(exit);
+  }
   void kick() noexcept override { cpu_->request_check(); }
   void store(StateGroups groups, VcpuState& out) override { cpu_->store_state(groups, out); }
   void load(StateGroups groups, const VcpuState& in) override { cpu_->load_state(groups, in); }
@@ -164,7 +169,9 @@ void SoftVcpu::statistics(const StatSink& sink) const {
 class SoftEngine final : public engine::Engine {
  public:
   SoftEngine(mem::Vmspace& space, std::unique_ptr<CpuModel> model, u32 vcpus)
-      : vm_(space, std::move(model), vcpus), vcpus_(vcpus) {}
+      : vm_(space, std::move(model), vcpus), vcpus_(vcpus) {
+    install_host_traps();
+  }
   [[nodiscard]] std::string_view name() const override { return "soft"; }
   [[nodiscard]] Result<std::unique_ptr<engine::EngineVcpu>> create_vcpu(
       VcpuId id, engine::Client& client) override {

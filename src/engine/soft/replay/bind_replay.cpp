@@ -1,0 +1,320 @@
+// From a decoded instruction to a stub: the allow-list, operand substitution, emission.
+#include <cstddef>
+#include <cstring>
+
+#include "engine/soft/interp/tables.hpp"
+#include "engine/soft/replay/isa_table.hpp"
+#include "engine/soft/replay/replay.hpp"
+#include "engine/soft/replay/stub_arena.hpp"
+#include "engine/soft/replay/stub_writer.hpp"
+
+namespace bhyve::soft {
+
+Step replay(Cpu& cpu, const Insn& i);
+Step replay_memory(Cpu& cpu, const Insn& i);
+
+namespace {
+
+constexpr u32 flags_offset = slot::count * 8;  // Cpu::flags follows Cpu::gpr
+constexpr unsigned memory_base = 6;            // RSI
+
+/// Which host register stands for which guest register in a stub.
+class Substitution final {
+ public:
+  /// The host register for an explicit operand in a ModRM or VEX field.
+  unsigned explicit_reg(u8 guest_slot) {
+    for (unsigned n = 0; n < used_; ++n)
+      if (slots_[n] == guest_slot) return 8 + n;
+    slots_[used_] = guest_slot;
+    return 8 + used_++;
+  }
+  [[nodiscard]] bool full() const { return used_ > 3; }
+
+  struct Implicit {
+    u8 number;
+    bool read, written;
+  };
+  void load_all(StubWriter& w) const {
+    for (unsigned n = 0; n < used_; ++n) {
+      if (slots_[n] & 7)
+        w.load_byte(8 + n, slots_[n]);
+      else
+        w.load(8 + n, slots_[n]);
+    }
+    for (unsigned n = 0; n < implicit_count_; ++n) w.load(implicit_[n].number, implicit_[n].number * 8u);
+  }
+  void store_written(StubWriter& w) const {
+    for (unsigned n = 0; n < used_; ++n)
+      if (written_ & 1u << n) w.store(8 + n, slots_[n]);
+    for (unsigned n = 0; n < implicit_count_; ++n)
+      if (implicit_[n].written) w.store(implicit_[n].number, implicit_[n].number * 8u);
+  }
+  void mark_written(unsigned host) { written_ |= 1u << (host - 8); }
+  void add_implicit(u8 number, bool written) {
+    for (unsigned n = 0; n < implicit_count_; ++n)
+      if (implicit_[n].number == number) {
+        implicit_[n].written |= written;
+        return;
+      }
+    if (implicit_count_ < 3) implicit_[implicit_count_++] = {number, true, written};
+  }
+
+ private:
+  u8 slots_[5] = {};
+  unsigned used_ = 0;
+  unsigned written_ = 0;
+  Implicit implicit_[3] = {};
+  unsigned implicit_count_ = 0;
+};
+
+/// New values of the instruction's register fields; -1 keeps the guest's.
+struct Fields final {
+  int reg = -1, rm = -1, vvvv = -1;
+};
+
+bool reads(const ZydisDecodedOperand& op) {
+  return op.actions & (ZYDIS_OPERAND_ACTION_MASK_READ);
+}
+bool writes(const ZydisDecodedOperand& op) {
+  return op.actions & (ZYDIS_OPERAND_ACTION_MASK_WRITE);
+}
+
+/// Assigns host registers to the operands. False: an operand that cannot be substituted.
+bool substitute(const Decoded& d, Substitution& sub, Fields& fields) {
+  for (unsigned n = 0; n < d.info.operand_count; ++n) {
+    const auto& op = d.operands[n];
+    if (!is_gpr(op)) {
+      if (op.type == ZYDIS_OPERAND_TYPE_MEMORY && op.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN)
+        return false;
+      continue;
+    }
+    const u8 guest = slot_of(op.reg.value);
+    if (op.visibility != ZYDIS_OPERAND_VISIBILITY_EXPLICIT || op.encoding == ZYDIS_OPERAND_ENCODING_NONE) {
+      const u8 number = static_cast<u8>(guest / 8);
+      if (number > 2) return false;  // only RAX, RCX, RDX are free under their own names
+      sub.add_implicit(number, writes(op));
+      continue;
+    }
+    const unsigned host = sub.explicit_reg(guest);
+    if (sub.full()) return false;
+    if (writes(op)) sub.mark_written(host);
+    switch (op.encoding) {
+      case ZYDIS_OPERAND_ENCODING_MODRM_REG: fields.reg = static_cast<int>(host); break;
+      case ZYDIS_OPERAND_ENCODING_MODRM_RM: fields.rm = static_cast<int>(host); break;
+      case ZYDIS_OPERAND_ENCODING_NDSNDD: fields.vvvv = static_cast<int>(host); break;
+      default: return false;
+    }
+  }
+  return true;
+}
+
+/// ModRM for the host: memory operands become [rsi].
+u8 host_modrm(const Decoded& d, const Fields& f, bool memory) {
+  u8 m = d.bytes[d.info.raw.modrm.offset];
+  if (f.reg >= 0) m = static_cast<u8>((m & ~0x38) | (f.reg & 7) << 3);
+  if (memory) return static_cast<u8>((m & 0x38) | memory_base);
+  if (f.rm >= 0) m = static_cast<u8>((m & ~7) | (f.rm & 7));
+  return m;
+}
+
+bool kept_prefix(u8 b) { return b == 0x66 || b == 0xf2 || b == 0xf3; }
+
+/// Everything behind the ModRM byte and the displacement: immediates.
+void emit_immediates(const Decoded& d, StubWriter& w) {
+  for (const auto& imm : d.info.raw.imm)
+    for (unsigned n = 0; n < imm.size / 8; ++n) w.byte(d.bytes[imm.offset + n]);
+}
+
+void emit_legacy(const Decoded& d, const Fields& f, bool memory, StubWriter& w) {
+  // A REX that is not the last prefix is ignored by the CPU: it is dropped with the others.
+  unsigned at = 0;
+  for (; at < d.info.raw.prefix_count; ++at)
+    if (kept_prefix(d.bytes[at])) w.byte(d.bytes[at]);
+  u8 rex = 0;
+  if (d.info.attributes & ZYDIS_ATTRIB_HAS_REX) rex = d.bytes[d.info.raw.rex.offset];
+  u8 r = rex >> 2 & 1, b = rex & 1;
+  if (f.reg >= 0) r = f.reg >> 3 & 1;
+  if (f.rm >= 0) b = f.rm >> 3 & 1;
+  if (memory) b = 0;
+  const u8 host_rex = static_cast<u8>((rex & 8) | r << 2 | b);
+  if (host_rex || rex || f.reg >= 0 || f.rm >= 0) w.byte(static_cast<u8>(0x40 | host_rex));
+  const bool has_modrm = d.info.attributes & ZYDIS_ATTRIB_HAS_MODRM;
+  const unsigned end = has_modrm ? d.info.raw.modrm.offset : d.info.length;
+  for (; at < end; ++at) w.byte(d.bytes[at]);
+  if (!has_modrm) return;
+  w.byte(host_modrm(d, f, memory));
+  emit_immediates(d, w);
+}
+
+void emit_vex(const Decoded& d, const Fields& f, bool memory, StubWriter& w) {
+  const unsigned at = d.info.raw.vex.offset;
+  const bool three = d.info.raw.vex.size == 3;
+  // Always the three-byte form: R X B inverted, then mmmmm; W vvvv L pp.
+  const u8 p1 = d.bytes[at + 1];
+  u8 rxb = three ? p1 & 0xe0 : static_cast<u8>((p1 & 0x80) | 0x60);
+  const u8 map = three ? p1 & 0x1f : 1;
+  u8 p2 = three ? d.bytes[at + 2] : p1 & 0x7f;
+  auto set = [&](u8 mask, bool on) { rxb = static_cast<u8>(on ? rxb & ~mask : rxb | mask); };
+  if (f.reg >= 0) set(0x80, f.reg >> 3 & 1);
+  if (memory) set(0x60, false);
+  if (f.rm >= 0) set(0x20, f.rm >> 3 & 1);
+  if (f.vvvv >= 0) p2 = static_cast<u8>((p2 & ~0x78) | (~f.vvvv & 15) << 3);
+  w.byte(0xc4), w.byte(static_cast<u8>(rxb | map)), w.byte(p2);
+  w.byte(d.bytes[at + d.info.raw.vex.size]);  // opcode
+  if (d.info.attributes & ZYDIS_ATTRIB_HAS_MODRM) w.byte(host_modrm(d, f, memory));
+  emit_immediates(d, w);
+}
+
+void emit_evex(const Decoded& d, const Fields& f, bool memory, StubWriter& w) {
+  const unsigned at = d.info.raw.evex.offset;
+  u8 p0 = d.bytes[at + 1], p1 = d.bytes[at + 2];
+  auto set = [&](u8 mask, bool on) { p0 = static_cast<u8>(on ? p0 & ~mask : p0 | mask); };
+  if (f.reg >= 0) {
+    set(0x80, f.reg >> 3 & 1);
+    set(0x10, false);
+  }
+  if (memory) set(0x60, false);
+  if (f.rm >= 0) {
+    set(0x20, f.rm >> 3 & 1);
+    set(0x40, false);
+  }
+  if (f.vvvv >= 0) p1 = static_cast<u8>((p1 & ~0x78) | (~f.vvvv & 15) << 3);
+  w.byte(0x62), w.byte(p0), w.byte(p1), w.byte(d.bytes[at + 3]);
+  w.byte(d.bytes[at + 4]);  // opcode
+  w.byte(host_modrm(d, f, memory));
+  emit_immediates(d, w);
+}
+
+void emit_instruction(const Decoded& d, const Fields& f, bool memory, StubWriter& w) {
+  switch (d.info.encoding) {
+    case ZYDIS_INSTRUCTION_ENCODING_VEX: emit_vex(d, f, memory, w); break;
+    case ZYDIS_INSTRUCTION_ENCODING_EVEX: emit_evex(d, f, memory, w); break;
+    default: emit_legacy(d, f, memory, w); break;
+  }
+}
+
+struct FlagUse final {
+  bool in = false, out = false;
+};
+FlagUse flag_use(const Decoded& d) {
+  constexpr u32 arithmetic = static_cast<u32>(x86::rflags::arithmetic);
+  if (!d.info.cpu_flags) return {};
+  const auto& c = *d.info.cpu_flags;
+  const u32 changed = (c.modified | c.set_0 | c.set_1 | c.undefined) & arithmetic;
+  const bool partly = changed && changed != arithmetic;
+  return {(c.tested & arithmetic) != 0 || partly || changed != 0, changed != 0};
+}
+
+bool is_compress(ZydisMnemonic m) {
+  switch (m) {
+    case ZYDIS_MNEMONIC_VCOMPRESSPD: case ZYDIS_MNEMONIC_VCOMPRESSPS:
+    case ZYDIS_MNEMONIC_VPCOMPRESSB: case ZYDIS_MNEMONIC_VPCOMPRESSW:
+    case ZYDIS_MNEMONIC_VPCOMPRESSD: case ZYDIS_MNEMONIC_VPCOMPRESSQ:
+    case ZYDIS_MNEMONIC_VEXPANDPD: case ZYDIS_MNEMONIC_VEXPANDPS:
+    case ZYDIS_MNEMONIC_VPEXPANDB: case ZYDIS_MNEMONIC_VPEXPANDW:
+    case ZYDIS_MNEMONIC_VPEXPANDD: case ZYDIS_MNEMONIC_VPEXPANDQ: return true;
+    default: return false;
+  }
+}
+bool is_vector_masked(ZydisMnemonic m) {
+  switch (m) {
+    case ZYDIS_MNEMONIC_VMASKMOVPS: case ZYDIS_MNEMONIC_VMASKMOVPD:
+    case ZYDIS_MNEMONIC_VPMASKMOVD: case ZYDIS_MNEMONIC_VPMASKMOVQ: return true;
+    default: return false;
+  }
+}
+
+void plan_masking(const Decoded& d, const ZydisDecodedOperand& m, ReplayPlan& plan) {
+  plan.element_bytes = static_cast<u8>(m.element_size / 8);
+  plan.vector_bytes = static_cast<u8>(d.info.avx.vector_length / 8);
+  if (is_vector_masked(d.info.mnemonic)) {
+    plan.masking = Masking::vector;
+    plan.element_bytes = d.info.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS ||
+                                 d.info.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD
+                             ? 4 : 8;
+    for (unsigned n = 0; n < d.info.operand_count; ++n)
+      if (d.operands[n].encoding == ZYDIS_OPERAND_ENCODING_NDSNDD)
+        plan.mask_register = static_cast<u8>(ZydisRegisterGetId(d.operands[n].reg.value));
+    return;
+  }
+  const ZydisRegister k = d.info.avx.mask.reg;
+  if (d.info.encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX || k == ZYDIS_REGISTER_NONE ||
+      k == ZYDIS_REGISTER_K0)
+    return;
+  plan.mask_register = static_cast<u8>(k - ZYDIS_REGISTER_K0);
+  plan.masking = is_compress(d.info.mnemonic) ? Masking::compress : Masking::opmask;
+}
+
+/// Instructions whose x87 pointers stay as they are (SDM vol. 1, 8.1.8): control instructions.
+bool is_x87_control(const Decoded& d) {
+  switch (d.info.mnemonic) {
+    case ZYDIS_MNEMONIC_FNCLEX: case ZYDIS_MNEMONIC_FLDCW: case ZYDIS_MNEMONIC_FNSTCW:
+    case ZYDIS_MNEMONIC_FNSTSW: case ZYDIS_MNEMONIC_FNINIT: case ZYDIS_MNEMONIC_FWAIT:
+    case ZYDIS_MNEMONIC_FNOP: case ZYDIS_MNEMONIC_EMMS: return true;
+    default: return false;
+  }
+}
+
+bool never_replayed(const Decoded& d) {
+  switch (d.info.mnemonic) {
+    case ZYDIS_MNEMONIC_MASKMOVQ: case ZYDIS_MNEMONIC_MASKMOVDQU:
+    case ZYDIS_MNEMONIC_VMASKMOVDQU:
+    case ZYDIS_MNEMONIC_FNSAVE: case ZYDIS_MNEMONIC_FNSTENV:
+    case ZYDIS_MNEMONIC_FLDENV: case ZYDIS_MNEMONIC_FRSTOR: return true;
+    default: return false;
+  }
+}
+
+Gate gate_of(const Decoded& d, const IsaRow& row) {
+  if (d.info.mnemonic == ZYDIS_MNEMONIC_FWAIT) return Gate::wait;
+  if (d.info.mnemonic == ZYDIS_MNEMONIC_CRC32) return Gate::none;
+  return row.gate;
+}
+
+}  // namespace
+
+bool bind_replay(const Decoded& d, Insn& out, StubArena& stubs) {
+  if (bind_special(d, out, stubs)) return true;
+  const IsaRow* row = find_isa(d.info.meta.isa_set);
+  if (!row || never_replayed(d) || (out.prefix & static_cast<u8>(Prefix::lock))) return false;
+  if (row->feature != CpuModel::Feature::count_ && !d.model->has(row->feature)) return false;
+  if (row->feature2 != CpuModel::Feature::count_ && !d.model->has(row->feature2)) return false;
+
+  Substitution sub;
+  Fields fields;
+  if (!substitute(d, sub, fields)) return false;
+
+  ReplayPlan plan;
+  plan.gate = gate_of(d, *row);
+  plan.simd = plan.gate != Gate::none && plan.gate != Gate::vex_gpr;
+  const ZydisDecodedOperand* m = d.memory();
+  if (m && m->mem.type == ZYDIS_MEMOP_TYPE_VSIB) return false;
+  if (m) {
+    plan.memory_bytes = static_cast<u16>(m->size / 8);
+    plan.use = writes(*m) ? (reads(*m) ? MemoryUse::read_write : MemoryUse::write) : MemoryUse::read;
+    if (plan.memory_bytes == 0 || plan.memory_bytes > 64) return false;
+    plan_masking(d, *m, plan);
+  }
+  if (plan.gate == Gate::x87 && !is_x87_control(d)) {
+    plan.x87_pointers = true;
+    plan.fop = static_cast<u16>((d.info.opcode & 7) << 8 | d.bytes[d.info.raw.modrm.offset]);
+  }
+
+  StubWriter w;
+  const FlagUse flags = flag_use(d);
+  if (flags.in) w.flags_in(flags_offset);
+  sub.load_all(w);
+  emit_instruction(d, fields, m != nullptr, w);
+  sub.store_written(w);
+  if (flags.out) w.flags_out(flags_offset);
+  w.finish();
+  if (w.overflowed()) return false;
+
+  const ReplayPlan* published = stubs.publish(plan, w.code());
+  if (!published) return false;
+  out.imm = reinterpret_cast<u64>(published);
+  out.fn = m ? replay_memory : replay;
+  return true;
+}
+
+}  // namespace bhyve::soft

@@ -1,0 +1,141 @@
+#include "engine/soft/replay/replay.hpp"
+
+#include <csignal>
+
+#include "engine/soft/replay/host_traps.hpp"
+
+namespace bhyve::soft {
+
+namespace cr0 = x86::cr0;
+namespace cr4 = x86::cr4;
+
+static_assert(sizeof(Cpu::gpr) == slot::count * 8, "stubs find the flags behind the registers");
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr bool eager_park = true;  // the sanitizers' own code uses vector registers
+#else
+constexpr bool eager_park = false;
+#endif
+
+bool pass_gate(Cpu& c, Gate gate) {
+  const u64 cr0_bits = c.s.cr0;
+  switch (gate) {
+    case Gate::none:
+      return true;
+    case Gate::vex_gpr:
+      if (!c.protected_mode() || c.v86_mode()) break;
+      return true;
+    case Gate::x87:
+      if (cr0_bits & (cr0::em | cr0::ts)) return c.raise(x86::Vector::nm), false;
+      return true;
+    case Gate::wait:
+      if ((cr0_bits & (cr0::mp | cr0::ts)) == (cr0::mp | cr0::ts))
+        return c.raise(x86::Vector::nm), false;
+      return true;
+    case Gate::mmx:
+      if (cr0_bits & cr0::em) break;
+      if (cr0_bits & cr0::ts) return c.raise(x86::Vector::nm), false;
+      return true;
+    case Gate::sse:
+      if ((cr0_bits & cr0::em) || !(c.s.cr4 & cr4::osfxsr)) break;
+      if (cr0_bits & cr0::ts) return c.raise(x86::Vector::nm), false;
+      return true;
+    case Gate::avx:
+    case Gate::avx512: {
+      constexpr u64 avx = x86::xcr0::sse | x86::xcr0::avx;
+      const u64 need = gate == Gate::avx ? avx : avx | x86::xcr0::avx512;
+      if (!(c.s.cr4 & cr4::osxsave) || (c.s.xcr0 & need) != need || !c.protected_mode() ||
+          c.v86_mode())
+        break;
+      if (cr0_bits & cr0::ts) return c.raise(x86::Vector::nm), false;
+      return true;
+    }
+  }
+  c.ud();
+  return false;
+}
+
+namespace {
+
+/// What the host's trap means to the guest.
+Step trapped(Cpu& c, unsigned trap) {
+  switch (trap) {
+    case 0: return c.raise(x86::Vector::de);
+    case 6: return c.ud();
+    case 13: return c.gp0();
+    case 16:
+      if (c.s.cr0 & cr0::ne) return c.raise(x86::Vector::mf);
+      // MS-DOS compatible: FERR# raises IRQ 13 and the instruction waits for it.
+      c.leave().ferr(c.id());
+      return Step::repeat;
+    case 19:
+      return c.s.cr4 & cr4::osxmmexcpt ? c.raise(x86::Vector::xm) : c.ud();
+    case 17: return c.raise(x86::Vector::ac, 0);
+    default:
+      // A page fault on memory that was resolved: the host cannot back the guest's page.
+      c.exit_record().paging = {};
+      return c.leave_with(abi::ExitCode::paging);
+  }
+}
+
+void record_pointers(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
+  if (!plan.x87_pointers) return;
+  c.fpu.fip = c.rip_of(i);
+  c.fpu.fop = plan.fop;
+  if (plan.use != MemoryUse::none) c.fpu.fdp = la;
+}
+
+const ReplayPlan& plan_of(const Insn& i) { return *reinterpret_cast<const ReplayPlan*>(i.imm); }
+
+}  // namespace
+
+Step run_stub(Cpu& c, const ReplayPlan& plan, void* memory) {
+  if (plan.simd) c.fpu.unpark();
+  ++c.counters.replays;
+  const u32 trap = plan.stub(c.gpr.data(), memory);
+  if (eager_park) c.fpu.park();
+  if (trap) [[unlikely]] return trapped(c, trap - 1);
+  return Step::next;
+}
+
+Step replay(Cpu& c, const Insn& i) {
+  const ReplayPlan& plan = plan_of(i);
+  if (!pass_gate(c, plan.gate)) return c.failed();
+  const Step st = run_stub(c, plan, nullptr);
+  if (st == Step::next) record_pointers(c, i, plan, 0);
+  return st;
+}
+
+namespace {
+
+/// The operand is not plain memory in one page: work on a copy. The copy has the operand's own
+/// alignment, so that the host finds misaligned what the guest's CPU would.
+Step replay_copied(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
+  alignas(64) u8 buffer[192];
+  u8* copy = buffer + (la & 63);
+  const auto seg = static_cast<x86::Seg>(+i.seg);
+  const unsigned n = plan.memory_bytes;
+  if (plan.masking != Masking::none) return replay_masked(c, i, plan, la);
+  if (plan.use != MemoryUse::read && !c.probe_write(la, n, seg)) return c.failed();
+  if (plan.use != MemoryUse::write && !c.read_bytes(la, copy, n, seg)) return c.failed();
+  if (const Step st = run_stub(c, plan, copy); st != Step::next) return st;
+  record_pointers(c, i, plan, la);
+  if (plan.use != MemoryUse::read && !c.write_bytes(la, copy, n, seg)) return c.failed();
+  return Step::next;
+}
+
+}  // namespace
+
+Step replay_memory(Cpu& c, const Insn& i) {
+  const ReplayPlan& plan = plan_of(i);
+  if (!pass_gate(c, plan.gate)) return c.failed();
+  u64 la;
+  if (!c.linear(i, plan.memory_bytes, plan.use != MemoryUse::read, la)) return c.failed();
+  std::byte* host = c.direct(la, plan.memory_bytes, plan.use != MemoryUse::read);
+  if (!host) return replay_copied(c, i, plan, la);
+  const Step st = run_stub(c, plan, host);
+  if (st == Step::next) record_pointers(c, i, plan, la);
+  return st;
+}
+
+}  // namespace bhyve::soft

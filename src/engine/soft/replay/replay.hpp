@@ -1,0 +1,24 @@
+#pragma once
+#include "engine/soft/cpu.hpp"
+#include "engine/soft/decode/decoded.hpp"
+#include "engine/soft/replay/replay_plan.hpp"
+
+/// Native replay: execute the guest's instruction by the host's own, operands substituted.
+namespace bhyve::soft {
+
+/// True when the CPU's mode lets an instruction of this class execute; else the fault is raised.
+[[nodiscard]] bool pass_gate(Cpu& cpu, Gate gate);
+
+/// Runs the stub and turns the host's trap, if any, into the guest's exception. Step::next when it
+/// executed. The FPU must be live when plan.simd.
+[[nodiscard]] Step run_stub(Cpu& cpu, const ReplayPlan& plan, void* memory);
+
+/// Instructions that cannot be replayed by substituting ModRM: XSAVE and FXSAVE families, x87
+/// environments, gathers and scatters, MASKMOV. False: not one of them.
+bool bind_special(const Decoded& d, Insn& out, StubArena& stubs);
+
+/// A masked access that cannot be done whole at once (page border, fault, device): element by
+/// element, suppressed elements untouched. `i.imm` is the plan; la its linear address.
+[[nodiscard]] Step replay_masked(Cpu& cpu, const Insn& i, const ReplayPlan& plan, u64 la);
+
+}  // namespace bhyve::soft

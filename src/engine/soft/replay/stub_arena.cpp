@@ -1,0 +1,103 @@
+#include "engine/soft/replay/stub_arena.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "base/fd.hpp"
+#include "base/log.hpp"
+#include "engine/soft/replay/replay_plan.hpp"
+
+namespace bhyve::soft {
+
+namespace {
+
+constexpr usize arena_size = 64 * MiB;
+constexpr unsigned arena_limit = 64;
+
+/// Executable ranges of all arenas of the process, for the signal handler.
+std::array<std::atomic<u64>, arena_limit> arena_bases{};
+
+void note_base(u64 base) {
+  for (auto& slot : arena_bases) {
+    u64 free = 0;
+    if (slot.compare_exchange_strong(free, base)) return;
+  }
+}
+void forget_base(u64 base) {
+  for (auto& slot : arena_bases) {
+    u64 mine = base;
+    if (slot.compare_exchange_strong(mine, 0)) return;
+  }
+}
+
+}  // namespace
+
+struct StubArena::Impl {
+  std::mutex lock;  ///< guards all below
+  UniqueFd fd;
+  u8* writable = nullptr;
+  const u8* executable = nullptr;
+  usize used = 0;
+  std::unordered_map<std::string, std::unique_ptr<ReplayPlan>> plans;
+};
+
+StubArena::StubArena() : impl_(std::make_unique<Impl>()) {
+  impl_->fd.reset(::memfd_create("bhyve-stubs", MFD_CLOEXEC));
+  if (!impl_->fd || ::ftruncate(impl_->fd.get(), arena_size) != 0) return;
+  void* w = ::mmap(nullptr, arena_size, PROT_READ | PROT_WRITE, MAP_SHARED, impl_->fd.get(), 0);
+  void* x = ::mmap(nullptr, arena_size, PROT_READ | PROT_EXEC, MAP_SHARED, impl_->fd.get(), 0);
+  if (w == MAP_FAILED || x == MAP_FAILED) {
+    log_error("no executable memory for replayed instructions: {}", std::strerror(errno));
+    return;
+  }
+  impl_->writable = static_cast<u8*>(w);
+  impl_->executable = static_cast<const u8*>(x);
+  note_base(reinterpret_cast<u64>(x));
+}
+
+StubArena::~StubArena() {
+  if (!impl_->executable) return;
+  forget_base(reinterpret_cast<u64>(impl_->executable));
+  ::munmap(impl_->writable, arena_size);
+  ::munmap(const_cast<u8*>(impl_->executable), arena_size);
+}
+
+bool StubArena::contains(u64 pc) {
+  for (const auto& slot : arena_bases) {
+    const u64 base = slot.load(std::memory_order_relaxed);
+    if (base && pc - base < arena_size) return true;
+  }
+  return false;
+}
+
+const ReplayPlan* StubArena::publish(const ReplayPlan& wanted, std::span<const u8> code) {
+  ReplayPlan plan = wanted;
+  plan.stub = nullptr;
+  std::string key(reinterpret_cast<const char*>(code.data()), code.size());
+  for (const u64 field :
+       {u64{plan.memory_bytes}, static_cast<u64>(plan.use), static_cast<u64>(plan.gate),
+        u64{plan.simd}, u64{plan.x87_pointers}, u64{plan.fop}, static_cast<u64>(plan.masking),
+        u64{plan.mask_register}, u64{plan.element_bytes}, u64{plan.vector_bytes}}) {
+    key.push_back(static_cast<char>(field));
+    key.push_back(static_cast<char>(field >> 8));
+  }
+  const std::lock_guard guard(impl_->lock);
+  if (const auto it = impl_->plans.find(key); it != impl_->plans.end()) return it->second.get();
+  const usize need = (code.size() + 15) & ~usize{15};
+  if (!impl_->executable || impl_->used + need > arena_size) return nullptr;
+  std::memcpy(impl_->writable + impl_->used, code.data(), code.size());
+  const u8* entry = impl_->executable + impl_->used;
+  impl_->used += need;
+  plan.stub = reinterpret_cast<ReplayPlan::Stub>(reinterpret_cast<u64>(entry));
+  auto owned = std::make_unique<ReplayPlan>(plan);
+  return impl_->plans.emplace(std::move(key), std::move(owned)).first->second.get();
+}
+
+}  // namespace bhyve::soft
