@@ -1,0 +1,97 @@
+#include "intc/vlapic.hpp"
+
+namespace bhyve::intc {
+namespace {
+
+constexpr std::array<LapicReg, lvt_count> lvt_registers{
+    LapicReg::lvt_lint0, LapicReg::lvt_lint1, LapicReg::lvt_timer, LapicReg::lvt_error,
+    LapicReg::lvt_perf,  LapicReg::lvt_thermal, LapicReg::lvt_cmci};
+
+}  // namespace
+
+u32 Vlapic::lvt_writable(LapicReg reg) const {
+  constexpr u32 common = lvt::mask | static_cast<u32>(lvt::Vector::mask);
+  constexpr u32 polarity = 1u << 13, trigger = 1u << 15;
+  switch (reg) {
+    case LapicReg::lvt_timer:
+      return common | (bus_.config().tsc_deadline ? 3u : 1u) << 17;
+    case LapicReg::lvt_error:
+      return common;
+    case LapicReg::lvt_lint0:
+    case LapicReg::lvt_lint1:
+      return common | static_cast<u32>(lvt::Mode::mask) | polarity | trigger;
+    default:
+      return common | static_cast<u32>(lvt::Mode::mask);
+  }
+}
+
+void Vlapic::write_lvt(LapicReg reg, u32 value) {
+  value &= lvt_writable(reg);
+  if ((get(LapicReg::svr) & svr::enable) == 0) value |= lvt::mask;
+  put(reg, value);
+  if (reg != LapicReg::lvt_timer) return;
+  with_timer([&](LapicTimer& timer) {
+    timer.set_mode(static_cast<LapicTimer::Mode>(lvt::TimerMode::get(value)));
+    put(LapicReg::timer_initial, timer.initial_count());
+  });
+}
+
+bool Vlapic::fire_lvt(unsigned index) {
+  if (index >= lvt_count || mode() == Mode::disabled) return false;
+  const LapicReg reg = lvt_registers[index];
+  const u32 entry = get(reg);
+  if ((entry & lvt::mask) != 0) return false;
+  // The APIC masks the performance entry itself when it fires (11.5.1).
+  if (reg == LapicReg::lvt_perf) page_[slot(reg)].fetch_or(lvt::mask, std::memory_order_relaxed);
+  // Timer and error entries have no mode bits: write_lvt() keeps them fixed.
+  switch (static_cast<DeliveryMode>(lvt::Mode::get(entry))) {
+    case DeliveryMode::fixed:
+      return set_irr(static_cast<u8>(lvt::Vector::get(entry)), false);
+    case DeliveryMode::nmi:
+      bus_.sink().nmi(id_);
+      return true;
+    case DeliveryMode::extint:
+      post_extint();
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool Vlapic::local_irq(unsigned index) {
+  if (index >= lvt_count) return false;
+  if (enabled()) {
+    fire_lvt(index);
+  } else if (index == static_cast<unsigned>(LvtIndex::lint0)) {
+    post_extint();
+  } else if (index == static_cast<unsigned>(LvtIndex::lint1)) {
+    bus_.sink().nmi(id_);
+  }
+  return true;
+}
+
+bool Vlapic::accepts_extint() const {
+  if (extint_message_.load(std::memory_order_relaxed) || mode() == Mode::disabled) return true;
+  const u32 entry = get(LapicReg::lvt_lint0);
+  return (entry & lvt::mask) == 0 &&
+         lvt::Mode::get(entry) == static_cast<u64>(DeliveryMode::extint);
+}
+
+void Vlapic::post_extint() {
+  extint_message_.store(true, std::memory_order_relaxed);
+  bus_.sink().extint(id_);
+}
+
+void Vlapic::raise_error(u32 bits) {
+  pending_esr_.fetch_or(bits);
+  const u32 entry = get(LapicReg::lvt_error);
+  if ((entry & lvt::mask) != 0) return;
+  // An illegal vector in the ERROR entry is one more error, but must not report itself for ever.
+  if (lvt::Vector::get(entry) < first_legal_vector) {
+    pending_esr_.fetch_or(esr::receive_illegal_vector);
+  } else {
+    set_irr(static_cast<u8>(lvt::Vector::get(entry)), false);
+  }
+}
+
+}  // namespace bhyve::intc
