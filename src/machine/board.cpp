@@ -1,0 +1,163 @@
+#include "machine/board.hpp"
+
+#include <algorithm>
+
+#include "dev/pci/hostbridge.hpp"
+#include "host/stdio_backend.hpp"
+#include "host/tty_backend.hpp"
+#include "platform/layout.hpp"
+#include "platform/pci_routing.hpp"
+
+namespace bhyve::machine {
+namespace {
+
+namespace layout = platform::layout;
+using abi::SuspendHow;
+
+struct ComPort final {
+  u16 base;
+  unsigned irq;
+};
+constexpr std::array<ComPort, com_ports> coms{{{layout::port_com1, layout::irq_com1},
+                                               {layout::port_com2, layout::irq_com2},
+                                               {layout::port_com3, layout::irq_com3},
+                                               {layout::port_com4, layout::irq_com4}}};
+
+Result<std::unique_ptr<host::CharBackend>> open_backend(host::EventLoop& loop,
+                                                        const std::string& path) {
+  const auto up = [](auto backend) -> Result<std::unique_ptr<host::CharBackend>> {
+    if (!backend) return tl::make_unexpected(backend.error());
+    return std::unique_ptr<host::CharBackend>(std::move(*backend));
+  };
+  return path == "stdio" ? up(host::StdioBackend::open(loop))
+                         : up(host::TtyBackend::open(loop, path));
+}
+
+}  // namespace
+
+Board::Board(vmm::Vm& vm, host::EventLoop& loop)
+    : vm_(vm),
+      loop_(loop),
+      reset_control_([this](bool) { suspend(SuspendHow::reset); }),
+      acpi_pm_(vm.chips().connect_isa(layout::irq_sci), [this] { suspend(SuspendHow::poweroff); },
+               {layout::s5_sleep_type, layout::acpi_enable, layout::acpi_disable}),
+      i8042_(vm.chips().connect_isa(layout::irq_keyboard), vm.chips().connect_isa(layout::irq_mouse),
+             [this] { suspend(SuspendHow::reset); }),
+      port92_([this] { suspend(SuspendHow::reset); }) {
+  lifecycle_ = {&reset_control_, &pci_ports_, &acpi_pm_, &i8042_, &port92_};
+}
+
+Board::~Board() {
+  pause();
+  for (const auto& function : functions_) function->detach();
+}
+
+Result<std::unique_ptr<Board>> Board::create(vmm::Vm& vm, host::EventLoop& loop,
+                                             const MachineConfig& config) {
+  std::unique_ptr<Board> board(new Board(vm, loop));
+  if (auto ok = board->build(config); !ok) return tl::make_unexpected(ok.error());
+  return board;
+}
+
+Result<void> Board::build(const MachineConfig& config) {
+  if (auto ok = map_ports(); !ok) return ok;
+  for (const PciDevice& device : config.pci)
+    if (auto ok = add_pci(device); !ok) return ok;
+  for (unsigned n = 0; n < com_ports; ++n) {
+    if (config.com[n].empty()) continue;
+    if (auto ok = add_uart(n, config.com[n]); !ok) return ok;
+  }
+  return memory_.add(layout::pci_ecam, layout::pci_ecam_size, ecam_);
+}
+
+Result<void> Board::map_ports() {
+  const struct {
+    u16 base, size;
+    bus::Pio* device;
+  } map[] = {
+      {layout::port_pci_address, bus::PciConfigPorts::ports, &pci_ports_},
+      {layout::port_pm1_event, 4, &acpi_pm_.event_block()},
+      {layout::port_pm1_control, 2, &acpi_pm_.control_block()},
+      {layout::port_gpe0, layout::port_gpe0_length, &acpi_pm_.gpe0_block()},
+      {layout::port_smi_command, 1, &acpi_pm_.smi_command()},
+      {layout::port_kbd_data, 1, &i8042_.data_port()},
+      {layout::port_kbd_command, 1, &i8042_.command_port()},
+      {dev::Port92::port, dev::Port92::ports, &port92_},
+      {dev::PostPort::port, dev::PostPort::ports, &post_},
+  };
+  for (const auto& [base, size, device] : map)
+    if (auto ok = ports_.add(base, size, *device); !ok) return ok;
+  return {};
+}
+
+/// INTx goes to the I/O APIC directly and to the PIC through the bridge's router; a guest masks one.
+bus::PciWiring Board::wire(const PciDevice& device) {
+  const unsigned slot = device.slot, pin = 1 + device.function % platform::pci_int_pins;
+  intc::IrqPin& gsi = vm_.chips().connect_gsi(platform::ioapic_pin_for(slot, pin));
+  const unsigned link = platform::pirq_link_for(slot, pin);
+  bus::PciWiring wiring;
+  wiring.name = device.node;
+  wiring.decoder = &decoder_;
+  wiring.msi = [this](u64 address, u32 data) { vm_.chips().lapic_bus().msi(address, data); };
+  wiring.intx = [this, &gsi, link](bool level) {
+    gsi.set_level(level);
+    if (lpc_) lpc_->set_link(link, level);
+  };
+  return wiring;
+}
+
+std::unique_ptr<bus::PciFunction> Board::make_function(const PciDevice& device) {
+  using Model = dev::Hostbridge::Model;
+  if (device.emulation == "hostbridge")
+    return std::make_unique<dev::Hostbridge>(wire(device), Model::generic);
+  if (device.emulation == "amd_hostbridge")
+    return std::make_unique<dev::Hostbridge>(wire(device), Model::amd);
+  if (device.emulation != "lpc") return nullptr;
+  for (unsigned irq = 0; irq < pirq_pins_.size(); ++irq)
+    if (dev::PirqRouter::legal_irqs >> irq & 1) pirq_pins_[irq] = &vm_.chips().pic().connect(irq);
+  auto lpc = std::make_unique<dev::Lpc>(wire(device), [this](unsigned irq, bool level) {
+    if (pirq_pins_[irq]) pirq_pins_[irq]->set_level(level);
+  });
+  lpc_ = lpc.get();
+  lpc_slot_ = device.slot;
+  lpc->use_irq(layout::irq_sci);
+  lpc->reserve_irq(layout::irq_mouse);
+  return lpc;
+}
+
+Result<void> Board::add_pci(const PciDevice& device) {
+  auto function = make_function(device);
+  if (!function)
+    return fail(ENOTSUP, "-s {}:{},{}: this device is not in this build", device.slot,
+                device.function, device.emulation);
+  if (auto ok = pci_.add(bus::pci::Bdf(device.bus, device.slot, device.function), *function); !ok)
+    return ok;
+  lifecycle_.push_back(function.get());
+  functions_.push_back(std::move(function));
+  return {};
+}
+
+Result<void> Board::add_uart(unsigned port, const std::string& path) {
+  auto backend = open_backend(loop_, path);
+  if (!backend)
+    return fail(backend.error().code, "-l com{},{}: {}", port + 1, path, backend.error().message);
+  const ComPort& com = coms[port];
+  auto uart = std::make_unique<dev::UartLpc>(fmt::format("uart.com{}", port + 1),
+                                             vm_.chips().connect_isa(com.irq), std::move(*backend));
+  if (auto ok = ports_.add(com.base, dev::UartLpc::ports, *uart); !ok) return ok;
+  if (lpc_) lpc_->reserve_irq(com.irq);
+  lifecycle_.push_back(uart.get());
+  uarts_.push_back(std::move(uart));
+  return {};
+}
+
+void Board::start() {
+  for (bus::Lifecycle* device : lifecycle_) device->start();
+}
+
+void Board::pause() {
+  std::for_each(lifecycle_.rbegin(), lifecycle_.rend(),
+                [](bus::Lifecycle* device) { device->pause(); });
+}
+
+}  // namespace bhyve::machine

@@ -1,0 +1,80 @@
+#pragma once
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "bus/mmio_map.hpp"
+#include "bus/pci_config_ports.hpp"
+#include "bus/pci_ecam.hpp"
+#include "bus/pci_host.hpp"
+#include "bus/pio_map.hpp"
+#include "dev/lpc/lpc.hpp"
+#include "dev/misc/acpi_pm.hpp"
+#include "dev/misc/port92.hpp"
+#include "dev/misc/post_port.hpp"
+#include "dev/misc/reset_control.hpp"
+#include "dev/ps2/i8042_lpc.hpp"
+#include "dev/uart/uart_lpc.hpp"
+#include "host/event_loop.hpp"
+#include "machine/machine_config.hpp"
+#include "vmm/vm.hpp"
+
+namespace bhyve::machine {
+
+/// Everything that is soldered around the CPUs and their chips: the port and memory maps of the outer
+/// level, PCI, the LPC bridge and what is behind it, ACPI registers and reset control. Which device
+/// answers where, and which pin goes where, is written here and nowhere else.
+/// Thread safety: built and torn down by one thread; the devices lock themselves.
+class Board final {
+ public:
+  /// Fails with a sentence that names the device. `vm` and `loop` outlive the board.
+  [[nodiscard]] static Result<std::unique_ptr<Board>> create(vmm::Vm& vm, host::EventLoop& loop,
+                                                             const MachineConfig& config);
+  ~Board();
+  Board(const Board&) = delete;
+  Board& operator=(const Board&) = delete;
+
+  [[nodiscard]] bus::PioMap& ports() { return ports_; }
+  [[nodiscard]] bus::MmioMap& memory() { return memory_; }
+  [[nodiscard]] bus::PciHost& pci() { return pci_; }
+  [[nodiscard]] dev::AcpiPm& acpi_pm() { return acpi_pm_; }
+  /// Slot of the LPC bridge on bus 0; where firmware tables expect one when there is none.
+  [[nodiscard]] u8 lpc_slot() const { return lpc_slot_; }
+
+  void start();
+  /// No callback of a device runs and all console output is out when this returns.
+  void pause();
+
+ private:
+  Board(vmm::Vm& vm, host::EventLoop& loop);
+  Result<void> build(const MachineConfig& config);
+  Result<void> map_ports();
+  Result<void> add_pci(const PciDevice& device);
+  Result<void> add_uart(unsigned port, const std::string& path);
+  [[nodiscard]] bus::PciWiring wire(const PciDevice& device);
+  [[nodiscard]] std::unique_ptr<bus::PciFunction> make_function(const PciDevice& device);
+  void suspend(abi::SuspendHow how) { (void)vm_.suspend(how); }
+
+  vmm::Vm& vm_;
+  host::EventLoop& loop_;
+  bus::PioMap ports_;
+  bus::MmioMap memory_;
+  bus::PciDecoder decoder_{ports_, memory_};
+  bus::PciHost pci_;
+  dev::ResetControl reset_control_;
+  bus::PciConfigPorts pci_ports_{pci_, &reset_control_};
+  bus::PciEcam ecam_{pci_};
+  dev::AcpiPm acpi_pm_;
+  dev::I8042Lpc i8042_;
+  dev::Port92 port92_;
+  dev::PostPort post_;
+
+  dev::Lpc* lpc_ = nullptr;  ///< one of functions_; set before the guest runs
+  u8 lpc_slot_ = 31;
+  std::array<intc::IrqPin*, 16> pirq_pins_{};  ///< PIC inputs that links may be routed to
+  std::vector<std::unique_ptr<bus::PciFunction>> functions_;
+  std::vector<std::unique_ptr<dev::UartLpc>> uarts_;
+  std::vector<bus::Lifecycle*> lifecycle_;
+};
+
+}  // namespace bhyve::machine
