@@ -2,6 +2,7 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
@@ -23,6 +24,10 @@ class CpuModel final {
   };
   /// The leaf without the bits that depend on a vCPU's state (those are added by CPUID's handler).
   [[nodiscard]] Leaf cpuid(u32 function, u32 index) const;
+
+  /// The leaf that CPUID really answers: functions out of range become the highest basic one (SDM
+  /// vol. 2, CPUID), those of the hypervisor's range the highest there.
+  [[nodiscard]] u32 effective_function(u32 function) const;
 
   /// Features that instruction gating asks for. One bit each; the list grows as needed.
   enum class Feature : u32 {
@@ -52,9 +57,23 @@ class CpuModel final {
     u32 index;
     Leaf leaf;
   };
+  void set(Feature f, bool on);
+  Result<void> apply_model(std::string_view model);
+  Result<void> apply_features(std::string_view list);
+  void settle_features();
+  void add(u32 function, u32 index, Leaf leaf) { leaves_.push_back({function, index, leaf}); }
+  [[nodiscard]] u32 feature_bits(u32 function, u32 index, unsigned reg) const;
+  void add_identity(const engine::CpuConfig& config);
+  void add_features(const engine::CpuConfig& config);
+  void add_caches(const engine::CpuConfig& config);
+  void add_topology(const engine::CpuConfig& config);
+  void add_xsave();
+  void add_clocks(const engine::CpuConfig& config);
+  void add_hypervisor(std::string_view name);
   std::vector<Entry> leaves_;
   std::array<u64, 2> features_{};
   u64 xcr0_ = 1, cr4_ = 0, tsc_hz_ = 0;
+  u32 max_basic_ = 0, max_hypervisor_ = 0, max_extended_ = 0;
 };
 
 }  // namespace bhyve::soft
