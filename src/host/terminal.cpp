@@ -58,12 +58,9 @@ RawTerminal::RawTerminal(int fd) {
   ::cfmakeraw(&raw);
   raw.c_cflag |= CLOCAL;
   saved_fd.store(fd);
-  static const bool guarded = [] {
-    std::atexit(RawTerminal::restore_now);
-    guard_fatal_signals();
-    return true;
-  }();
-  static_cast<void>(guarded);
+  static const int registered = std::atexit(RawTerminal::restore_now);
+  static_cast<void>(registered);
+  guard_fatal_signals();
   active_ = true;
   ::tcsetattr(fd, TCSANOW, &raw);
 }

@@ -49,7 +49,8 @@ class Uart16550 final {
 
   explicit Uart16550(Transmit transmit);
 
-  [[nodiscard]] u8 read(unsigned reg);  ///< registers 0..7; others read FFh
+  /// Registers 0..7; others read FFh. Reading changes state, as on the chip.
+  u8 read(unsigned reg);
   void write(unsigned reg, u8 value);
   /// Level of the INTR output.
   [[nodiscard]] bool interrupt() const;
