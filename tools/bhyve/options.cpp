@@ -141,8 +141,10 @@ tl::expected<void, OptionError> take_name(int argc, char** argv, Config& config)
   if (argc - optind == 1) config.set("name", argv[optind]);
   if (!config.has("name"))
     return wrong(status_usage, fmt::format("expected a VM name as the last argument {}", hint));
-  if (auto ok = bhyve::check_vm_name(config.raw("name").value_or("")); !ok)
-    return wrong(status_error, ok.error().message);
+  const auto name = config.get_text("name", "");
+  if (!name) return wrong(status_error, name.error().message);
+  if (auto ok = bhyve::check_vm_name(*name); !ok) return wrong(status_error, ok.error().message);
+  config.set("name", *name);
   return {};
 }
 

@@ -1,0 +1,171 @@
+"""The life of a VM: how runs end, what they leave, and control from outside while one runs."""
+
+import json
+import signal
+import socket
+import time
+import unittest
+
+from cli_case import (CONSOLE, HALT, POWER_OFF, RESET, SPIN, TRIPLE_FAULT, CliCase, say)
+
+
+class LifeCycle(CliCase):
+    def run_guest(self, code, *args, name="vm"):
+        kernel = self.kernel(say("hello\n") + code)
+        return self.call("bhyve", *args, *CONSOLE, "--kernel", kernel, name)
+
+    def start_guest(self, *args, name="vm", code=SPIN):
+        """A guest that runs until it is stopped; returns once it has said that it runs."""
+        process = self.start("bhyve", *args, *CONSOLE, "--kernel",
+                             self.kernel(say("hello\n") + code), name)
+        self.assertEqual(process.stdout.readline(), "hello\n")
+        return process
+
+    def ends(self, process, status):
+        self.assertEqual(process.wait(timeout=30), status)
+
+    def test_exit_statuses(self):
+        for code, status in ((RESET, 0), (POWER_OFF, 1), (HALT, 2), (TRIPLE_FAULT, 3)):
+            with self.subTest(status=status):
+                result = self.run_guest(code)
+                self.assertEqual(result.stderr, "")
+                self.assertEqual(result.stdout, "hello\n")
+                self.assertEqual(result.returncode, status)
+
+    def test_vm_stays_until_it_is_destroyed(self):
+        self.run_guest(RESET)
+        self.run_guest(POWER_OFF)
+        self.assertEqual(self.vms(), ["vm"])
+        listed = json.loads(self.call("bhyvectl", "--list", "--json").stdout)
+        self.assertEqual(listed["vms"], [{"name": "vm", "state": "stopped", "cpus": 1,
+                                          "memory": "256M"}])
+        self.assertEqual(self.call("bhyvectl", "--vm=vm", "--destroy").returncode, 0)
+        self.assertEqual(self.vms(), [])
+
+    def test_destroy_on_power_off_only(self):
+        self.run_guest(RESET, "-D")
+        self.assertEqual(self.vms(), ["vm"])
+        self.run_guest(POWER_OFF, "-D")
+        self.assertEqual(self.vms(), [])
+
+    def test_strict_ports(self):
+        unknown = b"\x66\xba\x34\x12\xee"  # OUT to port 1234h
+        self.assertEqual(self.run_guest(unknown + POWER_OFF).returncode, 1)
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        result = self.run_guest(unknown + POWER_OFF, "-e")
+        self.assertEqual(result.returncode, 4)
+        self.assertIn("port 0x1234", result.stderr)
+        self.assertEqual(self.vms(), [])
+
+    def test_unknown_msr(self):
+        read = b"\xb9\xef\xbe\xad\xde\x0f\x32"  # RDMSR of DEADBEEFh
+        self.assertEqual(self.run_guest(read + POWER_OFF).returncode, 3)
+        self.assertEqual(self.run_guest(read + POWER_OFF, "-w").returncode, 1)
+
+    def test_name_in_use(self):
+        process = self.start_guest()
+        result = self.run_guest(RESET)
+        self.assertEqual(result.returncode, 4)
+        self.assertRegex(result.stderr, r"\Abhyve: VM 'vm' is in use[^\n]*\n\Z")
+        self.assertIsNone(process.poll())
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
+
+    def test_destroy_ends_a_running_vm(self):
+        process = self.start_guest("-c", "2")
+        self.assertEqual(self.call("bhyvectl", "--vm=vm", "--destroy").returncode, 0)
+        self.ends(process, 1)
+        self.assertEqual(self.vms(), [])
+
+    def test_destroy_kills_a_stuck_bhyve(self):
+        process = self.start_guest()
+        process.send_signal(signal.SIGSTOP)
+        self.assertEqual(self.call("bhyvectl", "--vm=vm", "--destroy").returncode, 0)
+        self.ends(process, -signal.SIGKILL)
+        self.assertEqual(self.vms(), [])
+
+    def test_crash_is_cleaned_up_by_the_next_command(self):
+        process = self.start_guest()
+        process.kill()
+        process.wait()
+        listed = json.loads(self.call("bhyvectl", "--list", "--json").stdout)
+        self.assertEqual(listed["vms"][0]["state"], "crashed")
+        self.assertEqual(self.call("bhyvectl", "--vm=vm", "--get-all").returncode, 3)
+        self.assertEqual(self.run_guest(RESET).returncode, 0)
+        self.assertEqual(self.call("bhyvectl", "--vm=vm", "--destroy").returncode, 0)
+        self.assertEqual(self.vms(), [])
+
+    def test_force(self):
+        for option, status in (("--force-reset", 0), ("--force-poweroff", 1)):
+            process = self.start_guest()
+            self.assertEqual(self.call("bhyvectl", "--vm=vm", option).returncode, 0)
+            self.ends(process, status)
+
+    def test_sigterm_before_acpi_switches_off(self):
+        process = self.start_guest()
+        process.terminate()
+        self.ends(process, 1)
+
+    def test_getters(self):
+        process = self.start_guest("-c", "2", "-m", "4G")
+        text = self.call("bhyvectl", "--vm=vm", "--get-all").stdout
+        self.assertIn("rip[0]\t\t0x0000000001000", text)
+        self.assertIn("cpu_topology:\tsockets=2, cores=1, threads=1, maxcpus=2\n", text)
+        self.assertIn("active cpus:\t0\n", text)
+        self.assertIn("vcpu0 stats:\n", text)
+        data = json.loads(self.call("bhyvectl", "--vm=vm", "--get-all", "--json").stdout)
+        self.assertEqual(data["vcpu"]["registers"]["cr3"], "0x0000000000010000")
+        self.assertGreater(data["stats"]["total number of vm exits"], 5)
+        self.assertEqual([m["address"] for m in data["memmap"]],
+                         ["0x0000000000000000", "0x0000000100000000"])
+        bad = self.call("bhyvectl", "--vm=vm", "--cpu=2", "--get-stats")
+        self.assertEqual((bad.returncode, bad.stderr),
+                         (22, "bhyvectl: vCPU 2: expected 0 to 1 (errno = 22)\n"))
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
+
+    def test_nmi_reaches_the_guest(self):
+        """With an empty IDT an NMI is a triple fault, also out of HLT with interrupts off."""
+        process = self.start_guest()
+        self.assertEqual(self.call("bhyvectl", "--vm=vm", "--inject-nmi").returncode, 0)
+        self.ends(process, 3)
+        process = self.start_guest()
+        # LINT1 is NMI in virtual wire mode.
+        self.assertEqual(
+            self.call("bhyvectl", "--vm=vm", "--cpu=-1", "--assert-lapic-lvt=1").returncode, 0)
+        self.ends(process, 3)
+
+    def test_control_answers_fast_while_the_guest_spins(self):
+        process = self.start_guest()
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(str(self.run_dir / "vm" / "control"))
+            control.settimeout(30)
+            stream = control.makefile("rw")
+            begin = time.monotonic()
+            for _ in range(100):
+                stream.write('{"command": "get-registers", "cpu": 0}\n')
+                stream.flush()
+                self.assertTrue(json.loads(stream.readline())["ok"])
+            self.assertLess(time.monotonic() - begin, 20)
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
+
+    def test_longest_name(self):
+        name = "n" * 229
+        process = self.start_guest(name=name)
+        self.assertEqual(self.call("bhyvectl", "--vm=" + name, "--get-stats").returncode, 0)
+        self.assertEqual(self.call("bhyvectl", "--vm=" + name, "--destroy").returncode, 0)
+        self.ends(process, 1)
+
+    def test_foreign_file_survives_destroy(self):
+        self.run_guest(RESET)
+        letter = self.run_dir / "vm" / "letter"
+        letter.write_text("mine")
+        result = self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.assertEqual(result.returncode, 39)
+        self.assertIn("'letter'", result.stderr)
+        self.assertEqual(letter.read_text(), "mine")
+
+
+if __name__ == "__main__":
+    unittest.main()
