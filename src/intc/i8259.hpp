@@ -4,12 +4,12 @@
 
 namespace bhyve::intc {
 
-/// One 8259A interrupt controller (Intel 8259A data sheet) in 8086 mode, with the edge/level control
-/// register of the PIIX. Pure state; Vatpic wires two of them.
+/// One 8259A interrupt controller (Intel 8259A data sheet) in 8086 mode, with the edge/level
+/// control register of the PIIX. Pure state; Vatpic wires two of them.
 class I8259 final {
  public:
-  /// `elcr_mask`: inputs that may be made level-triggered. `cascade`: the input that follows a slave's
-  /// output instead of latching edges (a bit mask, 0 = none).
+  /// `elcr_mask`: inputs that may be made level-triggered. `cascade`: the input that follows a
+  /// slave's output instead of latching edges (a bit mask, 0 = none).
   I8259(u8 elcr_mask, u8 cascade) : elcr_mask_(elcr_mask), cascade_(cascade) {}
 
   /// Power-up: not initialised, requests nothing. Input levels stay.
@@ -23,8 +23,8 @@ class I8259 final {
 
   /// The INT output.
   [[nodiscard]] bool output() const { return request() >= 0; }
-  /// An INTA cycle: the number of the input served, or -1 if there was none (spurious: the vector is
-  /// that of input 7, and nothing goes into service).
+  /// An INTA cycle: the number of the input served, or -1 if there was none (spurious: the vector
+  /// is that of input 7, and nothing goes into service).
   int acknowledge();
   [[nodiscard]] u8 vector(int input) const {
     return static_cast<u8>(base_ | (input < 0 ? 7 : input));

@@ -4,9 +4,9 @@
 
 namespace bhyve::intc {
 
-/// An ISA interrupt line as a device's pin: it reaches the PIC and the I/O APIC, and the guest masks
-/// one of them. IRQ 0 is input 2 of the I/O APIC (the MADT's override), the others keep their number.
-/// Devices may share an interrupt by an IsaIrq each. Any thread.
+/// An ISA interrupt line as a device's pin: it reaches the PIC and the I/O APIC, and the guest
+/// masks one of them. IRQ 0 is input 2 of the I/O APIC (the MADT's override), the others keep their
+/// number. Devices may share an interrupt by an IsaIrq each. Any thread.
 class IsaIrq final : public IrqPin {
  public:
   [[nodiscard]] static constexpr unsigned ioapic_input(unsigned irq) { return irq == 0 ? 2 : irq; }

@@ -21,8 +21,8 @@ struct LapicConfig final {
   unsigned physical_bits = 46;
   bool x2apic = true;        ///< CPUID.1:ECX[21]
   bool tsc_deadline = true;  ///< CPUID.1:ECX[24]
-  /// The time (CLOCK_MONOTONIC) at which the guest TSC of a vCPU reaches a value, rounded up; may lie
-  /// in the past; `never` if out of range. Empty: TSC deadlines never expire. Any thread.
+  /// The time (CLOCK_MONOTONIC) at which the guest TSC of a vCPU reaches a value, rounded up; may
+  /// lie in the past; `never` if out of range. Empty: TSC deadlines never expire. Any thread.
   std::function<Nanos(u64 tsc, VcpuId vcpu)> tsc_to_nanos;
 };
 
@@ -38,9 +38,9 @@ struct LapicMessage final {
   bool redirect = false;  ///< one receiver only, as in lowest-priority mode
 };
 
-/// The APIC bus: routes IPIs, MSIs and I/O APIC messages to the local APICs of one VM.
-/// Thread safety: everything may be called from any thread and takes no lock; attach and detach only
-/// while the vCPU concerned is not addressed.
+/// The APIC bus: routes IPIs, MSIs and I/O APIC messages to the local APICs of one VM. Thread
+/// safety: everything may be called from any thread and takes no lock; attach and detach only while
+/// the vCPU concerned is not addressed.
 class LapicBus final : public MsiSink {
  public:
   static constexpr unsigned max_lapics = 1024;

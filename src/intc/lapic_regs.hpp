@@ -2,7 +2,8 @@
 #include "base/bits.hpp"
 #include "base/types.hpp"
 
-/// The register page of the local APIC (SDM vol. 3, 11.4.1 table 11-1; x2APIC MSR = 800h + offset / 16).
+/// The register page of the local APIC (SDM vol. 3, 11.4.1 table 11-1; x2APIC MSR = 800h + offset /
+/// 16).
 namespace bhyve::intc {
 
 /// Offsets into the 4 KiB page. isr, tmr and irr are the first of eight registers, 16 bytes apart.

@@ -33,7 +33,8 @@ class LapicTimer final {
   [[nodiscard]] u64 tsc_deadline() const { return tsc_; }
   /// When expire() is wanted next; `never` when stopped.
   [[nodiscard]] Nanos deadline() const;
-  /// True if the interrupt is due at `now`; then a one-shot stops and a periodic timer goes on in phase.
+  /// True if the interrupt is due at `now`; then a one-shot stops and a periodic timer goes on in
+  /// phase.
   bool expire(Nanos now);
 
   /// Input ticks until the next expiry, for saving; 0 when overdue. Meaningful while running().

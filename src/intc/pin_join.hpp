@@ -10,8 +10,8 @@
 namespace bhyve::intc {
 
 /// Wires any number of IrqPins to each input of an interrupt controller (wired-OR): a line is high
-/// while at least one of its pins is asserted, and each pin remembers its own level, so that devices
-/// which share a line cannot lower each other's. Any thread.
+/// while at least one of its pins is asserted, and each pin remembers its own level, so that
+/// devices which share a line cannot lower each other's. Any thread.
 class PinJoin final {
  public:
   /// The level of an input changed; called with `lock` held.

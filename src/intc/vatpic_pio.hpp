@@ -9,8 +9,8 @@
 
 namespace bhyve::intc {
 
-/// The 8259A pair on the bus: lock, ports and pins. INTR goes to vCPU 0 as ExtINT. Section "vatpic".
-/// Any thread; CpuSink is called with no lock held.
+/// The 8259A pair on the bus: lock, ports and pins. INTR goes to vCPU 0 as ExtINT. Section
+/// "vatpic". Any thread; CpuSink is called with no lock held.
 class VatpicPio final : public bus::Lifecycle, public bus::Persist {
  public:
   explicit VatpicPio(CpuSink& sink);
@@ -28,9 +28,9 @@ class VatpicPio final : public bus::Lifecycle, public bus::Persist {
 
   /// The INTR output now; lock-free.
   [[nodiscard]] bool intr() const { return intr_.load(std::memory_order_acquire); }
-  /// The vCPU takes ExtINT: the vector, or -1 if INTR has gone low. A CPU samples INTR before it starts
-  /// the INTA cycles; both happen here under one lock, so a request that was withdrawn in time is
-  /// simply not seen, where a bus would deliver a spurious IRQ 7.
+  /// The vCPU takes ExtINT: the vector, or -1 if INTR has gone low. A CPU samples INTR before it
+  /// starts the INTA cycles; both happen here under one lock, so a request that was withdrawn in
+  /// time is simply not seen, where a bus would deliver a spurious IRQ 7.
   int acknowledge();
 
   void reset() override;

@@ -15,8 +15,8 @@ using Vector = BitRange<7, 0>;
 using Mode = BitRange<10, 8>;
 using Destination = BitRange<63, 56>;
 using Extended = BitRange<55, 49>;
-constexpr u64 logical = bit(11), delivery_status = bit(12), remote_irr = bit(14), level_mode = bit(15),
-              masked = bit(16);
+constexpr u64 logical = bit(11), delivery_status = bit(12), remote_irr = bit(14),
+              level_mode = bit(15), masked = bit(16);
 constexpr u64 writable_low = 0x1'ffff & ~(delivery_status | remote_irr);
 constexpr u64 writable_high = Destination::mask | Extended::mask;
 

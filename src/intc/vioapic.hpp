@@ -7,9 +7,9 @@
 
 namespace bhyve::intc {
 
-/// An I/O APIC (82093AA data sheet, with the EOI register and version 20h of the ICH) as pure state.
-/// Inputs are logical levels: true = asserted; the polarity bit is kept and has no effect. Edges that
-/// arrive while a pin is masked are lost, as the data sheet says; levels are not.
+/// An I/O APIC (82093AA data sheet, with the EOI register and version 20h of the ICH) as pure
+/// state. Inputs are logical levels: true = asserted; the polarity bit is kept and has no effect.
+/// Edges that arrive while a pin is masked are lost, as the data sheet says; levels are not.
 class Vioapic final {
  public:
   /// Sends a message; false if no local APIC accepted it.

@@ -9,10 +9,11 @@ namespace bhyve::intc {
 
 /// The I/O APIC on the bus: lock, decode and pins. Section "vioapic".
 ///
-/// Any thread. The lock is held while a message goes to the local APICs. That cannot deadlock: LapicBus
-/// and Vlapic::set_irr() take no lock, call nothing but CpuSink, which never comes back here, and
-/// never broadcast an EOI from within a delivery. Callers hold no lock that CpuSink takes. Holding it
-/// makes remote IRR certain to be set before the EOI of a vCPU that was very quick.
+/// Any thread. The lock is held while a message goes to the local APICs. That cannot deadlock:
+/// LapicBus and Vlapic::set_irr() take no lock, call nothing but CpuSink, which never comes back
+/// here, and never broadcast an EOI from within a delivery. Callers hold no lock that CpuSink
+/// takes. Holding it makes remote IRR certain to be set before the EOI of a vCPU that was very
+/// quick.
 class VioapicMmio final : public bus::Mmio,
                           public bus::Lifecycle,
                           public bus::Persist,

@@ -24,9 +24,10 @@ class LapicTimerSink {
 /// architectural page, a word of which is an atomic.
 ///
 /// Thread safety: the vCPU's own thread (or any thread while the vCPU does not run) uses every
-/// member. Other threads may use those marked "any thread", which take no lock but that of the timer,
-/// itself never held while something outside this class is called. IRR, TMR and the pending errors are
-/// changed by any thread with locked operations; everything else is written by the owner alone.
+/// member. Other threads may use those marked "any thread", which take no lock but that of the
+/// timer, itself never held while something outside this class is called. IRR, TMR and the pending
+/// errors are changed by any thread with locked operations; everything else is written by the owner
+/// alone.
 class Vlapic final {
  public:
   enum class Mode : u8 { disabled, xapic, x2apic };
@@ -42,8 +43,8 @@ class Vlapic final {
 
   /// The one place of initialisation.
   void reset(Reset kind = Reset::power_up);
-  /// Leaves what firmware leaves on the bootstrap processor (MP spec 3.6.2.2, virtual wire mode): APIC
-  /// on, LINT0 = ExtINT, LINT1 = NMI. For kernels that are started without a boot ROM.
+  /// Leaves what firmware leaves on the bootstrap processor (MP spec 3.6.2.2, virtual wire mode):
+  /// APIC on, LINT0 = ExtINT, LINT1 = NMI. For kernels that are started without a boot ROM.
   void enter_virtual_wire();
 
   [[nodiscard]] VcpuId id() const { return id_; }
@@ -143,7 +144,7 @@ class Vlapic final {
 
   // vlapic_lvt.cpp
   void raise_error(u32 bits);
-  void write_lvt(LapicReg reg, u32 value);
+  bool write_lvt(LapicReg reg, u32 value);
   [[nodiscard]] u32 lvt_writable(LapicReg reg) const;
 
   /// Runs `function` on the timer under its lock, publishes the deadline, then tells the sink.

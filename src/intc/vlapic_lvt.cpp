@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <array>
+
 #include "intc/vlapic.hpp"
 
 namespace bhyve::intc {
@@ -25,15 +28,18 @@ u32 Vlapic::lvt_writable(LapicReg reg) const {
   }
 }
 
-void Vlapic::write_lvt(LapicReg reg, u32 value) {
+/// False if `reg` is no entry of the LVT.
+bool Vlapic::write_lvt(LapicReg reg, u32 value) {
+  if (std::ranges::find(lvt_registers, reg) == lvt_registers.end()) return false;
   value &= lvt_writable(reg);
   if ((get(LapicReg::svr) & svr::enable) == 0) value |= lvt::mask;
   put(reg, value);
-  if (reg != LapicReg::lvt_timer) return;
+  if (reg != LapicReg::lvt_timer) return true;
   with_timer([&](LapicTimer& timer) {
     timer.set_mode(static_cast<LapicTimer::Mode>(lvt::TimerMode::get(value)));
     put(LapicReg::timer_initial, timer.initial_count());
   });
+  return true;
 }
 
 bool Vlapic::fire_lvt(unsigned index) {

@@ -96,15 +96,6 @@ bool Vlapic::write_register(LapicReg reg, u32 value, Nanos now) {
       put(reg, value & ~(icr::delivery_status | icr::reserved));
       send_ipi(value, get(LapicReg::icr_high) >> 24, false);
       return true;
-    case LapicReg::lvt_cmci:
-    case LapicReg::lvt_timer:
-    case LapicReg::lvt_thermal:
-    case LapicReg::lvt_perf:
-    case LapicReg::lvt_lint0:
-    case LapicReg::lvt_lint1:
-    case LapicReg::lvt_error:
-      write_lvt(reg, value);
-      return true;
     case LapicReg::timer_initial:
       with_timer([&](LapicTimer& timer) {
         timer.set_initial_count(value, now);
@@ -119,7 +110,7 @@ bool Vlapic::write_register(LapicReg reg, u32 value, Nanos now) {
       self_ipi(static_cast<u8>(value));
       return true;
     default:
-      return false;
+      return write_lvt(reg, value);
   }
 }
 
@@ -157,8 +148,8 @@ bool Vlapic::msr_write(u32 msr, u64 value, Nanos now) {
   return true;
 }
 
-/// Whether a WRMSR may write `value` (11.12.1.2, table 11-6): registers that are read-only or absent
-/// take none, and reserved bits must be clear.
+/// Whether a WRMSR may write `value` (11.12.1.2, table 11-6): registers that are read-only or
+/// absent take none, and reserved bits must be clear.
 bool Vlapic::x2_value_legal(LapicReg reg, u64 value) const {
   if (reg == LapicReg::icr_low) return (value & icr::reserved) == 0;
   if (static_cast<u32>(reg) >= page_end || value >> 32 != 0) return false;

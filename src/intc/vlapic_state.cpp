@@ -75,7 +75,8 @@ Result<void> Vlapic::load(const StateReader& in, Nanos now) {
   return result;
 }
 
-/// Takes over what was saved; whatever the guest could not have written is masked off or derived anew.
+/// Takes over what was saved; whatever the guest could not have written is masked off or derived
+/// anew.
 void Vlapic::apply(const Saved& saved, Nanos now) {
   apic_base_.store(saved.apic_base, std::memory_order_relaxed);
   put(LapicReg::ldr, saved.at(LapicReg::ldr) & 0xff00'0000);

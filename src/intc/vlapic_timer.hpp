@@ -8,8 +8,8 @@
 namespace bhyve::intc {
 
 /// Drives a local APIC's timer by a callout that is bound to its vCPU, and gives the local APIC its
-/// life as a device. Reads CLOCK_MONOTONIC. Any thread; pause() and the destructor must not be called
-/// from a callout.
+/// life as a device. Reads CLOCK_MONOTONIC. Any thread; pause() and the destructor must not be
+/// called from a callout.
 class VlapicTimer final : public bus::Lifecycle, public bus::Persist, private LapicTimerSink {
  public:
   /// The timer runs from start() on.

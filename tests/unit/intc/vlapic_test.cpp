@@ -280,8 +280,8 @@ TEST_F(VlapicTest, X2ApicReadsFaultOnReservedAndWriteOnlyMsrs) {
     u64 value = 0;
     EXPECT_TRUE(apic().msr_read(m, value, 0)) << std::hex << m;
   }
-  for (const u32 m : {0x800u, 0x801u, 0x804u, 0x809u, 0x80bu, 0x80cu, 0x80eu, 0x829u, 0x831u, 0x83au,
-                      0x83fu, 0x840u, 0x8ffu, 0x7ffu, 0x900u}) {
+  for (const u32 m : {0x800u, 0x801u, 0x804u, 0x809u, 0x80bu, 0x80cu, 0x80eu, 0x829u, 0x831u,
+                      0x83au, 0x83fu, 0x840u, 0x8ffu, 0x7ffu, 0x900u}) {
     u64 value = 0;
     EXPECT_FALSE(apic().msr_read(m, value, 0)) << std::hex << m;
   }
@@ -289,8 +289,8 @@ TEST_F(VlapicTest, X2ApicReadsFaultOnReservedAndWriteOnlyMsrs) {
 
 TEST_F(VlapicTest, X2ApicWritesFaultOnReadOnlyMsrsAndReservedBits) {
   enter_x2apic(0);
-  for (const u32 m : {0x802u, 0x803u, 0x80au, 0x80du, 0x80eu, 0x810u, 0x818u, 0x820u, 0x831u, 0x839u,
-                      0x840u, 0x8ffu})
+  for (const u32 m : {0x802u, 0x803u, 0x80au, 0x80du, 0x80eu, 0x810u, 0x818u, 0x820u, 0x831u,
+                      0x839u, 0x840u, 0x8ffu})
     EXPECT_FALSE(apic().msr_write(m, 0, 0)) << std::hex << m;
   const std::pair<u32, u64> bad[] = {
       {0x808, 0x100},        {0x80b, 1},          {0x80f, 0x400},    {0x80f, 0x2000},
