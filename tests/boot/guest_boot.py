@@ -1,0 +1,234 @@
+"""Boots a Linux kernel with bhyve and judges what it printed and how bhyve ended.
+
+Used by boot_test.py (one case, for CTest) and by scripts/soak (many).
+"""
+
+import os
+import pathlib
+import re
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+
+MARKER = re.compile(r"^BOOT-OK cpus=(\d+) clocksource=(\S+) x2apic=(\S+) uptime=(\S+)", re.M)
+SHELL_PROMPT = re.compile(rb"[#$] (\x1b\[6n)?$")  # busybox may ask where the cursor is
+
+# What a sound machine never makes Linux say. "DEBUG:" is none of them.
+COMPLAINTS = (
+    re.compile(r"\bWARNING:"),
+    re.compile(r"\bBUG:"),
+    re.compile(r"unhandled", re.I),
+    re.compile(r"spurious", re.I),
+    re.compile(r"\bOops\b|Call Trace:|Kernel panic|detected stalls"),
+)
+
+REBOOT, POWEROFF, HALT = 0, 1, 2  # bhyve's exit statuses
+
+
+@dataclass(frozen=True)
+class Case:
+    """One boot: what bhyve is given and what must come out."""
+
+    name: str
+    cpus: int = 1
+    action: str = "poweroff"  # what scripts/initramfs-init does, or "shell"
+    append: str = ""  # more for the kernel command line
+    options: tuple = ()  # more for bhyve
+    status: int = POWEROFF
+    guest_cpus: tuple = ()  # numbers of CPUs that Linux may use; () means all
+    clocksource_not: str = ""
+    x2apic: str = ""
+
+
+# The command lines of Linux that choose another interrupt controller, clock or mode. With noapic Linux
+# may or may not use its other CPUs, depending on the tables it believes.
+MATRIX = (
+    Case("noapic", cpus=2, append="noapic", guest_cpus=(1, 2)),
+    Case("nolapic", cpus=2, append="nolapic", guest_cpus=(1,)),
+    Case("nosmp", cpus=2, append="nosmp", guest_cpus=(1,)),
+    Case("nox2apic", cpus=2, append="nox2apic", x2apic="no"),
+    Case("hypervisor-kvm", cpus=2, options=("-o", "cpu.hypervisor=kvm"), x2apic="yes"),
+    Case("hpet-disable", cpus=2, append="hpet=disable", clocksource_not="hpet"),
+    Case("notsc", cpus=2, append="notsc", clocksource_not="tsc"),
+)
+
+COUNTS = tuple(Case(f"poweroff-{n}", cpus=n) for n in (1, 2, 4))
+
+ENDS = (
+    Case("reboot", cpus=2, action="reboot", status=REBOOT),
+    Case("halt", cpus=2, action="halt", status=HALT),
+    Case("panic", cpus=2, action="panic", append="panic=1", status=REBOOT),
+    Case("idle", cpus=2, action="idle"),
+    Case("shell", cpus=1, action="shell"),
+)
+
+CASES = {case.name: case for case in COUNTS + ENDS + MATRIX}
+
+IDLE_SECONDS = 20  # what scripts/initramfs-init sleeps
+IDLE_LIMIT = 0.01  # of a host core
+
+
+@dataclass
+class Outcome:
+    """What happened; no failures means that the case passed."""
+
+    log: str = ""
+    failures: list = field(default_factory=list)
+    seconds_to_user: float = 0.0
+    idle_load: float = -1.0
+
+
+def check_kernel(path):
+    """One sentence that says why `path` cannot be tested, or None."""
+    if not path:
+        return (
+            "no kernel to boot: set BHYVE_TEST_KERNEL to the path that scripts/get-kernel prints"
+            " (scripts/test does so)"
+        )
+    if not os.path.isfile(path):
+        return f"the kernel {path} does not exist: run scripts/get-kernel and set BHYVE_TEST_KERNEL"
+    return None
+
+
+def command_line(bhyve, kernel, initramfs, case, name):
+    action = "demo" if case.action == "shell" else f"boottest={case.action}"
+    append = f"console=ttyS0 {action} {case.append}".strip()
+    return [bhyve, "-c", str(case.cpus), "-m", "512M", "-D", "-s", "0,hostbridge", "-s", "31,lpc",
+            "-l", "com1,stdio", *case.options, "--kernel", str(kernel), "--initrd", str(initramfs),
+            "--append", append, name]
+
+
+class Boot:
+    """One run of bhyve with its own directory for VMs."""
+
+    def __init__(self, bhyve, kernel, initramfs, case, timeout):
+        self._case = case
+        self._deadline = time.monotonic() + timeout
+        self._timeout = timeout
+        self._outcome = Outcome()
+        self._raw = bytearray()
+        self._command = command_line(bhyve, kernel, initramfs, case, "boottest")
+        self._run_dir = tempfile.mkdtemp(prefix="bhyve-boot-")
+        self._process = None
+        self._idle_from = None
+
+    def run(self):
+        try:
+            master = self._start()
+            self._read(master)
+            os.close(master)
+            self._finish()
+        finally:
+            if self._process and self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            shutil.rmtree(self._run_dir, ignore_errors=True)
+        return self._outcome
+
+    def _start(self):
+        """Starts bhyve on a terminal of its own, as a user would; returns the other end of it."""
+        master, terminal = os.openpty()
+        environment = dict(os.environ, BHYVE_RUNDIR=self._run_dir)
+        self._started = time.monotonic()
+        self._process = subprocess.Popen(
+            self._command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment,
+            start_new_session=True)
+        os.close(terminal)
+        return master
+
+    def _read(self, master):
+        """Reads the console until bhyve ends, and fails the case at the deadline."""
+        while True:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                self._fail(f"still running after {self._timeout:.0f} s")
+                return
+            if not select.select([master], [], [], min(left, 1.0))[0]:
+                if self._process.poll() is not None:
+                    return
+                continue
+            try:
+                chunk = os.read(master, 65536)
+            except OSError:  # EIO: the last user of the terminal is gone
+                chunk = b""
+            if not chunk:
+                return
+            self._raw += chunk
+            self._react(master)
+
+    def _react(self, master):
+        """Takes times at the lines of the init script, and types what the case wants typed."""
+        outcome = self._outcome
+        if outcome.seconds_to_user == 0 and (b"BOOT-OK" in self._raw or b" on bhyve, " in self._raw):
+            outcome.seconds_to_user = time.monotonic() - self._started
+        if self._idle_from is None and b"BOOT-IDLE" in self._raw:
+            self._idle_from = (time.monotonic(), self._cpu_seconds())
+        if self._idle_from and outcome.idle_load < 0 and b"BOOT-BUSY" in self._raw:
+            began, used = self._idle_from
+            outcome.idle_load = (self._cpu_seconds() - used) / (time.monotonic() - began)
+        if self._case.action == "shell" and SHELL_PROMPT.search(self._raw):
+            typed = b"poweroff -f\r" if b"\nsum=42" in self._raw else b"echo sum=$((40+2))\r"
+            os.write(master, typed)
+            self._raw += b"\n"
+
+    def _cpu_seconds(self):
+        stat = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii")
+        ticks = stat.rpartition(")")[2].split()[11:13]  # utime, stime
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+    def _finish(self):
+        self._outcome.log = self._raw.decode("utf-8", "replace").replace("\r", "")
+        try:
+            status = self._process.wait(max(5.0, self._deadline - time.monotonic())
+                                        if not self._outcome.failures else 0)
+        except subprocess.TimeoutExpired:
+            if not self._outcome.failures:
+                self._fail("closed its terminal but did not end")
+            return
+        if status < 0:
+            self._fail(f"bhyve died of {signal.Signals(-status).name}")
+        elif status != self._case.status:
+            self._fail(f"exit status {status}, expected {self._case.status}")
+        if status == POWEROFF and os.listdir(self._run_dir):
+            self._fail(f"left behind: {', '.join(os.listdir(self._run_dir))}")
+        self._judge_log()
+
+    def _judge_log(self):
+        log = self._outcome.log
+        if self._case.action == "shell":
+            if "\nsum=42" not in log:
+                self._fail("the shell did not answer")
+        else:
+            self._judge_marker(MARKER.search(log))
+        if self._case.action == "panic":
+            log = log.partition("BOOT-OK")[0]
+        for line in log.splitlines():
+            if any(pattern.search(line) for pattern in COMPLAINTS):
+                self._fail(f"Linux said: {line.strip()}")
+        if self._case.action == "idle" and not 0 <= self._outcome.idle_load < IDLE_LIMIT:
+            self._fail(f"the idle guest used {100 * self._outcome.idle_load:.2f} % of a core")
+
+    def _judge_marker(self, marker):
+        if not marker:
+            self._fail("no BOOT-OK line")
+            return
+        case = self._case
+        allowed = case.guest_cpus or (case.cpus,)
+        if int(marker[1]) not in allowed:
+            self._fail(f"Linux uses {marker[1]} CPUs, expected {' or '.join(map(str, allowed))}")
+        if marker[2] == case.clocksource_not:
+            self._fail(f"clocksource {marker[2]}")
+        if case.x2apic and marker[3] != case.x2apic:
+            self._fail(f"x2apic={marker[3]}, expected {case.x2apic}")
+
+    def _fail(self, sentence):
+        self._outcome.failures.append(sentence)
+
+
+def boot(bhyve, kernel, initramfs, case, timeout):
+    """Runs `case`; bhyve is ended by force after `timeout` seconds."""
+    return Boot(bhyve, kernel, initramfs, case, timeout).run()
