@@ -1,7 +1,6 @@
 // The CPUID leaves of a model (SDM vol. 2, CPUID).
+#include <algorithm>
 #include <bit>
-#include <cstring>
-#include <numeric>
 
 #include "engine/soft/system/cpu_features.hpp"
 #include "engine/soft/system/cpu_model.hpp"
@@ -30,16 +29,34 @@ u32 four_chars(std::string_view text, usize at) {
   return v;
 }
 
+constexpr u64 max_ratio_error_ppb = 5'000;
+
 struct Ratio {
   u64 numerator, denominator;
 };
 
-/// The best approximation of a / b whose numerator is at most `limit` (continued fraction).
+/// How far n / d is from a / b, relative, in units of 1e-9 (saturating).
+u64 error_ppb(u64 a, u64 b, Ratio r) {
+  if (!r.denominator) return ~u64{0};
+  using Wide = unsigned __int128;
+  const Wide told = Wide{r.numerator} * b, real = Wide{a} * r.denominator;
+  const Wide off = (told > real ? told - real : real - told) * 1'000'000'000 / real;
+  return off > ~u64{0} ? ~u64{0} : static_cast<u64>(off);
+}
+
+/// The best approximation of a / b (both below 2^48) whose numerator is at most `limit`: the last
+/// convergent of the continued fraction, or the semiconvergent after it.
 Ratio approximate(u64 a, u64 b, u64 limit) {
+  const u64 whole_a = a, whole_b = b;
   u64 p0 = 0, q0 = 1, p1 = 1, q1 = 0;
   while (b) {
     const u64 term = a / b;
-    if (p1 && term > (limit - p0) / p1) break;
+    if (p1 && term > (limit - p0) / p1) {  // p1 is 0 once when a < b
+      const u64 part = (limit - p0) / p1;
+      const Ratio between{part * p1 + p0, part * q1 + q0}, last{p1, q1};
+      return error_ppb(whole_a, whole_b, between) < error_ppb(whole_a, whole_b, last) ? between
+                                                                                      : last;
+    }
     const u64 p2 = term * p1 + p0, q2 = term * q1 + q0;
     p0 = p1, q0 = q1, p1 = p2, q1 = q2;
     const u64 rest = a % b;
@@ -143,15 +160,16 @@ void CpuModel::add_xsave() {
 void CpuModel::add_clocks(const engine::CpuConfig& config) {
   tsc_hz_ = config.tsc_hz;
   const u64 crystal = config.apic_timer_hz;
-  if (!tsc_hz_ || crystal < 1000 || crystal >> 32) return;
-  // Linux multiplies the crystal's kHz by the numerator in 32 bits and then trusts the result, so
-  // the numerator must stay small enough; the approximation is good to better than 1 ppm.
+  if (!tsc_hz_ || crystal < 1000 || crystal >> 32 || tsc_hz_ >> 48) return;
+  // Linux multiplies the crystal's kHz by the numerator in 32 bits and believes the result, so the
+  // numerator must stay small. Where no small ratio is good enough (the worst case is crystal kHz /
+  // 2^33) none is told, and guests calibrate against a timer.
   const u64 limit = 0xffff'ffff / (crystal / 1000);
-  const u64 common = std::gcd(tsc_hz_, crystal);
-  const Ratio r = approximate(tsc_hz_ / common, crystal / common, limit);
-  if (r.numerator && r.denominator && !(r.denominator >> 32))
-    add(0x15, 0, {static_cast<u32>(r.denominator), static_cast<u32>(r.numerator),
-                  static_cast<u32>(crystal), 0});
+  const Ratio r = approximate(tsc_hz_, crystal, limit);
+  const bool told = r.numerator && !(r.denominator >> 32) &&
+                    error_ppb(tsc_hz_, crystal, r) <= max_ratio_error_ppb;
+  add(0x15, 0, {told ? static_cast<u32>(r.denominator) : 0,
+                told ? static_cast<u32>(r.numerator) : 0, static_cast<u32>(crystal), 0});
   const u32 mhz = static_cast<u32>(std::min(tsc_hz_ / 1'000'000, u64{0xffff}));
   add(0x16, 0, {mhz, mhz, 100, 0});
 }
