@@ -6,7 +6,7 @@ namespace bhyve::soft {
 /// IA32_ARCH_CAPABILITIES (SDM vol. 4). Each bit spares the guest a counter-measure that can do
 /// nothing on this CPU: guest page tables are walked by software and never loaded into hardware,
 /// and guest user and kernel code run at one privilege level of the host, so that buffers, branch
-/// history and store bypass are the host's to guard (docs/isolation.md), not reachable by VERW,
+/// history and store bypass are the host's to guard, not reachable by VERW,
 /// CR3 switching or retpolines of the guest.
 inline constexpr u64 arch_capabilities =
     bit(0)     // RDCL_NO: no terminal faults on guest entries (no page-table isolation)

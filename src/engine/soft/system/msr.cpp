@@ -93,7 +93,8 @@ Own write_base(Cpu& cpu, Seg seg, u64 value) {
 
 Own write_efer(Cpu& cpu, u64 value) {
   using namespace x86::efer;
-  if (value & ~defined) return Own::fault;
+  const u64 allowed = cpu.model().has(CpuModel::Feature::nx) ? defined : defined & ~nxe;
+  if (value & ~allowed) return Own::fault;
   const u64 old = cpu.s.efer;
   if ((old ^ value) & lme && cpu.s.cr0 & x86::cr0::pg) return Own::fault;
   cpu.s.efer = (value & ~lma) | (old & lma);  // LMA is read-only: writes are ignored
