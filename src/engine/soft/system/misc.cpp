@@ -32,7 +32,6 @@ void add_dynamic(Cpu& cpu, u32 function, u32 index, CpuModel::Leaf& leaf) {
       leaf.ebx |= cpu.id() << 24;
       if (cpu.s.cr4 & x86::cr4::osxsave) leaf.ecx |= 1u << 27;
       if (!cpu.leave().apic_enabled(cpu.id())) clear(leaf.edx, 9);
-      if (!cpu.leave().x2apic_enabled(cpu.id())) clear(leaf.ecx, 21);
       break;
     case 7:
       if (index != 0) break;
