@@ -1,5 +1,6 @@
 #include "machine/machine.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <optional>
 
@@ -10,9 +11,25 @@
 #include "machine/exit_handler.hpp"
 #include "machine/inspect.hpp"
 #include "machine/vcpu_threads.hpp"
+#include "timer/tsc.hpp"
 #include "x86/msr.hpp"
 
 namespace bhyve::machine {
+namespace {
+
+/// True unless cpu.features takes the feature away: chips and CPUID must agree. The engine checks the
+/// list's grammar and names.
+bool keeps_feature(std::string_view features, std::string_view name) {
+  bool keeps = true;
+  while (!features.empty()) {
+    const std::string_view item = features.substr(0, features.find(','));
+    if (item.size() > 1 && item.substr(1) == name) keeps = item[0] != '-';
+    features.remove_prefix(std::min(item.size() + 1, features.size()));
+  }
+  return keeps;
+}
+
+}  // namespace
 
 /// In the order of their making; each needs only those before it.
 struct Machine::Parts final {
@@ -35,6 +52,8 @@ Result<void> Machine::Parts::make_vm() {
   if (!space) return tl::make_unexpected(space.error());
   vmm::VmConfig vm_config;
   vm_config.vcpus = config.vcpus;
+  vm_config.x2apic = keeps_feature(config.cpu.features, "x2apic");
+  vm_config.tsc_deadline = keeps_feature(config.cpu.features, "tsc-deadline");
   vm_config.rtc_localtime = config.rtc_localtime;
   vm_config.lowmem = config.lowmem;
   vm_config.highmem = config.highmem;
