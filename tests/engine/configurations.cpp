@@ -1,0 +1,32 @@
+#include "configurations.hpp"
+
+#include <array>
+
+#include "engine/soft/soft_engine.hpp"
+
+namespace bhyve::test {
+namespace {
+
+Result<std::unique_ptr<engine::Engine>> make_soft_interp(mem::Vmspace& space,
+                                                         const engine::CpuConfig& config,
+                                                         u32 vcpus) {
+  return soft::make_soft_engine(space, config, vcpus);
+}
+
+constexpr std::array table{
+#define BHYVE_CONFIGURATION(name, factory) Configuration{name, factory},
+#include "configurations.def"
+#undef BHYVE_CONFIGURATION
+};
+
+}  // namespace
+
+std::span<const Configuration> configurations() { return table; }
+
+const Configuration* find_configuration(std::string_view name) {
+  for (const Configuration& c : table)
+    if (c.name == name) return &c;
+  return nullptr;
+}
+
+}  // namespace bhyve::test

@@ -1,0 +1,61 @@
+#pragma once
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "configurations.hpp"
+#include "mem/vmspace.hpp"
+#include "test_client.hpp"
+
+namespace bhyve::test {
+
+/// A small machine in this process: RAM, the vCPUs of one configuration, and a TestClient for all
+/// the rest. Set-up failures throw std::runtime_error (they are the test's own).
+class TestMachine final {
+ public:
+  struct Options {
+    u32 vcpus = 1;
+    u64 memory = 64 * MiB;
+    engine::CpuConfig cpu{};
+  };
+  TestMachine(const Configuration& configuration, const Options& options);
+  ~TestMachine();
+  TestMachine(const TestMachine&) = delete;
+  TestMachine& operator=(const TestMachine&) = delete;
+
+  [[nodiscard]] mem::Vmspace& space() { return *space_; }
+  [[nodiscard]] TestClient& client() { return client_; }
+  [[nodiscard]] engine::EngineVcpu& vcpu(VcpuId id) { return *vcpus_[id]; }
+
+  void write(u64 gpa, std::span<const u8> bytes);
+  void read(u64 gpa, std::span<u8> bytes);
+  template <class T>
+  void write_value(u64 gpa, const T& v) {
+    write(gpa, std::span(reinterpret_cast<const u8*>(&v), sizeof v));
+  }
+  template <class T>
+  [[nodiscard]] T read_value(u64 gpa) {
+    T v;
+    read(gpa, std::span(reinterpret_cast<u8*>(&v), sizeof v));
+    return v;
+  }
+
+  /// Runs every vCPU on a thread of its own, vCPU 0 from its present state and the others from
+  /// their SIPI, until the guest ends, faults thrice, or `seconds` have passed.
+  Outcome run(unsigned seconds);
+
+ private:
+  void vcpu_thread(VcpuId id);
+  /// What run() came back with; true to go on.
+  bool handle(VcpuId id, engine::Exit& exit);
+  void start_up(VcpuId id, int page);
+
+  std::unique_ptr<mem::Vmspace> space_;
+  TestClient client_;
+  std::unique_ptr<engine::Engine> engine_;
+  std::vector<std::unique_ptr<engine::EngineVcpu>> vcpus_;
+};
+
+}  // namespace bhyve::test
