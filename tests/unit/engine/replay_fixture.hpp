@@ -58,8 +58,8 @@ class ReplayTest : public testing::Test {
     cpu->run(exit);
     EXPECT_EQ(exit.code, abi::ExitCode::hlt);
     cpu->fpu.park();
-    return cpu->rip >= traps && cpu->rip < traps + 32 * 16 ? static_cast<int>((cpu->rip - traps) / 16)
-                                                           : none;
+    const u64 at = cpu->rip - traps;
+    return at < 32 * 16 ? static_cast<int>(at / 16) : none;
   }
 
   void put(u64 gpa, const void* from, usize n) {

@@ -12,7 +12,8 @@ constexpr unsigned fsw_top_shift = 11;
 
 /// Where component n begins in the parked area.
 unsigned component_offset(unsigned component) {
-  return component == sse ? offsetof(LegacyRegion, xmm) : XsaveLayout::host().part(component).offset;
+  if (component == sse) return offsetof(LegacyRegion, xmm);
+  return XsaveLayout::host().part(component).offset;
 }
 
 }  // namespace
