@@ -34,7 +34,7 @@ struct VcpuState final {
   u64 fs_kernel_gs_base = 0;  ///< IA32_KERNEL_GS_BASE (fs and gs bases are in seg[])
   u64 star = 0, lstar = 0, cstar = 0, sfmask = 0;
   u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
-  u64 tsc_aux = 0, pat = 0x0007'0406'0007'0406, misc_enable = 0;
+  u64 tsc_aux = 0, pat = 0x0007'0406'0007'0406, misc_enable = 1;  // fast strings
   u64 tsc_offset = 0, tsc_adjust = 0;
   u64 mtrr_def_type = 0;
   std::array<u64, 11> mtrr_fixed{};

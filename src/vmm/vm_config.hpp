@@ -14,7 +14,7 @@ struct VmConfig final {
   bool virtual_wire = true;   ///< the BSP starts as firmware leaves it: LINT0 = ExtINT, LINT1 = NMI
   bool halt_detection = true;          ///< all vCPUs in HLT with interrupts off end the VM
   u32 physical_bits = 46;              ///< MAXPHYADDR
-  u64 lapic_timer_hz = 1'000'000'000;  ///< crystal clock; whole MHz, as CPUID 15h tells
+  u64 lapic_timer_hz = 25'000'000;  ///< crystal clock; whole MHz, as CPUID 15h tells
   u64 tsc_hz = 0;                      ///< of the host's TSC; 0: measured
   u64 lowmem = 0;                      ///< bytes below 4 GiB, for the RTC's memory size registers
   u64 highmem = 0;                     ///< bytes from 4 GiB

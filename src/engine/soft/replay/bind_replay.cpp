@@ -4,6 +4,7 @@
 
 #include "engine/soft/interp/tables.hpp"
 #include "engine/soft/replay/isa_table.hpp"
+#include "engine/soft/replay/masked.hpp"
 #include "engine/soft/replay/replay.hpp"
 #include "engine/soft/replay/stub_arena.hpp"
 #include "engine/soft/replay/stub_writer.hpp"
@@ -205,46 +206,6 @@ FlagUse flag_use(const Decoded& d) {
   return {(c.tested & arithmetic) != 0 || partly || changed != 0, changed != 0};
 }
 
-bool is_compress(ZydisMnemonic m) {
-  switch (m) {
-    case ZYDIS_MNEMONIC_VCOMPRESSPD: case ZYDIS_MNEMONIC_VCOMPRESSPS:
-    case ZYDIS_MNEMONIC_VPCOMPRESSB: case ZYDIS_MNEMONIC_VPCOMPRESSW:
-    case ZYDIS_MNEMONIC_VPCOMPRESSD: case ZYDIS_MNEMONIC_VPCOMPRESSQ:
-    case ZYDIS_MNEMONIC_VEXPANDPD: case ZYDIS_MNEMONIC_VEXPANDPS:
-    case ZYDIS_MNEMONIC_VPEXPANDB: case ZYDIS_MNEMONIC_VPEXPANDW:
-    case ZYDIS_MNEMONIC_VPEXPANDD: case ZYDIS_MNEMONIC_VPEXPANDQ: return true;
-    default: return false;
-  }
-}
-bool is_vector_masked(ZydisMnemonic m) {
-  switch (m) {
-    case ZYDIS_MNEMONIC_VMASKMOVPS: case ZYDIS_MNEMONIC_VMASKMOVPD:
-    case ZYDIS_MNEMONIC_VPMASKMOVD: case ZYDIS_MNEMONIC_VPMASKMOVQ: return true;
-    default: return false;
-  }
-}
-
-void plan_masking(const Decoded& d, const ZydisDecodedOperand& m, ReplayPlan& plan) {
-  plan.element_bytes = static_cast<u8>(m.element_size / 8);
-  plan.vector_bytes = static_cast<u8>(d.info.avx.vector_length / 8);
-  if (is_vector_masked(d.info.mnemonic)) {
-    plan.masking = Masking::vector;
-    plan.element_bytes = d.info.mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS ||
-                                 d.info.mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD
-                             ? 4 : 8;
-    for (unsigned n = 0; n < d.info.operand_count; ++n)
-      if (d.operands[n].encoding == ZYDIS_OPERAND_ENCODING_NDSNDD)
-        plan.mask_register = static_cast<u8>(ZydisRegisterGetId(d.operands[n].reg.value));
-    return;
-  }
-  const ZydisRegister k = d.info.avx.mask.reg;
-  if (d.info.encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX || k == ZYDIS_REGISTER_NONE ||
-      k == ZYDIS_REGISTER_K0)
-    return;
-  plan.mask_register = static_cast<u8>(k - ZYDIS_REGISTER_K0);
-  plan.masking = is_compress(d.info.mnemonic) ? Masking::compress : Masking::opmask;
-}
-
 /// Instructions whose x87 pointers stay as they are (SDM vol. 1, 8.1.8): control instructions.
 bool is_x87_control(const Decoded& d) {
   switch (d.info.mnemonic) {
@@ -293,7 +254,7 @@ bool bind_replay(const Decoded& d, Insn& out, StubArena& stubs) {
     plan.memory_bytes = static_cast<u16>(m->size / 8);
     plan.use = writes(*m) ? (reads(*m) ? MemoryUse::read_write : MemoryUse::write) : MemoryUse::read;
     if (plan.memory_bytes == 0 || plan.memory_bytes > 64) return false;
-    plan_masking(d, *m, plan);
+    bind_masking(d, *m, plan);
   }
   if (plan.gate == Gate::x87 && !is_x87_control(d)) {
     plan.x87_pointers = true;

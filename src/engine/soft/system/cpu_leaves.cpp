@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "engine/soft/system/cpu_features.hpp"
+#include "engine/soft/replay/fpu.hpp"
 #include "engine/soft/system/cpu_model.hpp"
 
 namespace bhyve::soft {
@@ -147,11 +148,10 @@ void CpuModel::add_xsave() {
   u32 size = 576;
   for (u32 n = 2; n < 8; ++n) {
     if (!(xcr0_ >> n & 1)) continue;
-    Leaf c = host_cpuid(0xd, n);
-    c.ecx &= 2;  // never a supervisor component
-    c.edx = 0;
-    add(0xd, n, c);
-    size = std::max(size, c.eax + c.ebx);
+    // Intel's places on every host; the XSAVE family is emulated (XsaveLayout).
+    const auto part = XsaveLayout::intel().part(n);
+    add(0xd, n, {part.length, part.offset, 0, 0});
+    size = std::max(size, u32{part.offset} + part.length);
   }
   add(0xd, 0, {static_cast<u32>(xcr0_), size, size, 0});
   add(0xd, 1, {feature_bits(0xd, 1, 0), 0, 0, 0});

@@ -66,7 +66,7 @@ bool system_descriptor(Cpu& cpu, u16 selector, bool tss, Descriptor& d) {
   const unsigned type = d.type();
   const bool type_ok = !tss ? type == systype::ldt
                             : type == systype::tss32 || (type == systype::tss16 && !cpu.long_mode());
-  if (d.segment() || !type_ok || (cpu.long_mode() && d.high >> 8 & 0x1f)) {
+  if (d.segment() || !type_ok || (cpu.long_mode() && d.high >> 40 & 0x1f)) {
     cpu.raise(Vector::gp, error);
     return false;
   }

@@ -146,7 +146,7 @@ Step transfer_gate(Cpu& cpu, const Insn& i, const Descriptor& gate, bool call) {
   // TSS selectors and task gates are refused: hardware task switching is not offered.
   const bool type_ok = gate.type() == systype::call32 || (!wide && gate.type() == systype::call16);
   if (!type_ok || gate.dpl() < cpu.cpl() || gate.dpl() < rpl_of(gate.selector) ||
-      (wide && gate.high >> 8 & 0x1f))
+      (wide && gate.high >> 40 & 0x1f))
     return cpu.raise(Vector::gp, error);
   if (!gate.present()) return cpu.raise(Vector::np, error);
 
