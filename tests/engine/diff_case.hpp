@@ -1,0 +1,51 @@
+#pragma once
+#include <array>
+#include <span>
+#include <string>
+
+#include "base/types.hpp"
+#include "x86/registers.hpp"
+
+/// Differential instruction test: one instruction with its inputs, run by the host CPU and by a
+/// configuration under test, at the same linear addresses, at CPL 3 in 64-bit mode.
+namespace bhyve::test::diff {
+
+/// Linear layout: two pages of code, four pages of data, nothing mapped between and around.
+inline constexpr u64 window = 0x2000'0000, window_size = 2 * MiB;
+inline constexpr u64 code = window + 0x4'0000, code_size = 2 * page_size;
+inline constexpr u64 data = window + 0x10'0000, data_size = 4 * page_size;
+
+/// XSAVE area in Intel's standard layout (the one of VcpuState).
+using Vectors = std::array<u8, 2688>;
+namespace vectors {
+inline constexpr usize fcw = 0, fsw = 2, ftw = 4, mxcsr = 24, st = 32, xmm = 160, xstate_bv = 512,
+                       ymm_hi = 576, opmask = 1088, zmm_hi256 = 1152, hi16_zmm = 1664;
+}
+
+struct State final {
+  std::array<u64, x86::gpr_count> gpr{};
+  u64 rip = 0;
+  u64 flags = 0;
+  alignas(64) Vectors vectors{};
+};
+
+/// What came out: the state, and the fault that ended the instruction.
+struct After final {
+  static constexpr int none = -1;
+  State state;
+  int vector = none;  ///< exception vector
+  u64 error = 0;      ///< its error code, as far as both sides have it
+  u64 cr2 = 0;        ///< #PF only
+};
+
+/// RFLAGS bits that are compared.
+inline constexpr u64 compared_flags = x86::rflags::arithmetic | x86::rflags::df;
+
+/// XCR0 components that the host has and a guest may have.
+[[nodiscard]] u64 components();
+
+/// Components that XSTATE_BV calls initial get their initial bytes; what is not compared (FIP, FDP,
+/// FOP, MXCSR_MASK, reserved) becomes zero.
+void normalise(Vectors& v);
+
+}  // namespace bhyve::test::diff

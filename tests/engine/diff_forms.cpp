@@ -1,0 +1,222 @@
+#include "diff_forms.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace bhyve::test::diff {
+namespace {
+
+const ZydisDecoder& decoder() {
+  static const ZydisDecoder d = [] {
+    ZydisDecoder made;
+    ZydisDecoderInit(&made, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    return made;
+  }();
+  return d;
+}
+
+const char* operand_kind(const ZydisDecodedOperand& o) {
+  switch (o.type) {
+    case ZYDIS_OPERAND_TYPE_REGISTER: return ZydisRegisterGetClass(o.reg.value) == ZYDIS_REGCLASS_MASK ? "k" : "r";
+    case ZYDIS_OPERAND_TYPE_MEMORY: return o.mem.type == ZYDIS_MEMOP_TYPE_VSIB ? "vm" : "m";
+    case ZYDIS_OPERAND_TYPE_IMMEDIATE: return "i";
+    default: return "p";
+  }
+}
+
+bool excluded_category(ZydisInstructionCategory c) {
+  switch (c) {
+    case ZYDIS_CATEGORY_CALL: case ZYDIS_CATEGORY_COND_BR: case ZYDIS_CATEGORY_UNCOND_BR:
+    case ZYDIS_CATEGORY_RET: case ZYDIS_CATEGORY_INTERRUPT: case ZYDIS_CATEGORY_SYSCALL:
+    case ZYDIS_CATEGORY_SYSRET: case ZYDIS_CATEGORY_SEGOP: case ZYDIS_CATEGORY_RDWRFSGS:
+    case ZYDIS_CATEGORY_RDRAND: case ZYDIS_CATEGORY_RDSEED: case ZYDIS_CATEGORY_RDPID:
+    case ZYDIS_CATEGORY_RDPRU: case ZYDIS_CATEGORY_XSAVE: case ZYDIS_CATEGORY_XSAVEOPT:
+    case ZYDIS_CATEGORY_VTX: case ZYDIS_CATEGORY_SGX: case ZYDIS_CATEGORY_CET:
+    case ZYDIS_CATEGORY_PKU: case ZYDIS_CATEGORY_WAITPKG: case ZYDIS_CATEGORY_UINTR:
+    case ZYDIS_CATEGORY_ENQCMD: case ZYDIS_CATEGORY_PT: case ZYDIS_CATEGORY_CLZERO:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool excluded_mnemonic(ZydisMnemonic m) {
+  switch (m) {
+    case ZYDIS_MNEMONIC_CPUID: case ZYDIS_MNEMONIC_RDTSC: case ZYDIS_MNEMONIC_RDTSCP:
+    case ZYDIS_MNEMONIC_RDPMC: case ZYDIS_MNEMONIC_POPF: case ZYDIS_MNEMONIC_POPFD:
+    case ZYDIS_MNEMONIC_POPFQ: case ZYDIS_MNEMONIC_SGDT: case ZYDIS_MNEMONIC_SIDT:
+    case ZYDIS_MNEMONIC_SLDT: case ZYDIS_MNEMONIC_STR: case ZYDIS_MNEMONIC_SMSW:
+    case ZYDIS_MNEMONIC_LAR: case ZYDIS_MNEMONIC_LSL: case ZYDIS_MNEMONIC_VERR:
+    case ZYDIS_MNEMONIC_VERW: case ZYDIS_MNEMONIC_XGETBV: case ZYDIS_MNEMONIC_FXRSTOR:
+    case ZYDIS_MNEMONIC_FXRSTOR64: case ZYDIS_MNEMONIC_HLT:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool excluded_extension(ZydisISAExt e) {
+  switch (e) {
+    case ZYDIS_ISA_EXT_SVM: case ZYDIS_ISA_EXT_RTM: case ZYDIS_ISA_EXT_MONITOR:
+    case ZYDIS_ISA_EXT_MONITORX: case ZYDIS_ISA_EXT_MCOMMIT: case ZYDIS_ISA_EXT_AMD_INVLPGB:
+    case ZYDIS_ISA_EXT_SNP: case ZYDIS_ISA_EXT_PADLOCK: case ZYDIS_ISA_EXT_TDX:
+    case ZYDIS_ISA_EXT_HRESET: case ZYDIS_ISA_EXT_AMX_TILE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool excluded_operand(const ZydisDecodedOperand& o) {
+  if (o.type == ZYDIS_OPERAND_TYPE_POINTER) return true;
+  if (o.type == ZYDIS_OPERAND_TYPE_MEMORY)
+    return o.mem.segment == ZYDIS_REGISTER_FS || o.mem.segment == ZYDIS_REGISTER_GS ||
+           o.mem.type == ZYDIS_MEMOP_TYPE_MIB;
+  return o.type == ZYDIS_OPERAND_TYPE_REGISTER && o.visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
+         ZydisRegisterGetClass(o.reg.value) == ZYDIS_REGCLASS_SEGMENT;
+}
+
+/// Bytes of one encoding being put together; the tail (SIB, displacement, immediate) is random.
+struct Bytes {
+  std::array<u8, 32> b;
+  unsigned n = 0;
+  explicit Bytes(Random& random) {
+    for (u8& x : b) x = static_cast<u8>(random.next());
+  }
+  void put(u64 v) { b[n++] = static_cast<u8>(v); }
+  /// ModRM with a given reg field; mod 3, or a memory form with a random base.
+  void put_modrm(Random& random, unsigned reg, bool memory) {
+    const u64 mod = memory ? random.below(3) : 3;
+    put(mod << 6 | reg << 3 | random.below(8));
+  }
+  bool finish(Candidate& c) const {
+    std::copy_n(b.begin(), c.bytes.size(), c.bytes.begin());
+    return c.decode();
+  }
+};
+
+constexpr unsigned combinations(std::initializer_list<unsigned> sizes) {
+  unsigned n = 1;
+  for (unsigned s : sizes) n *= s;
+  return n;
+}
+/// Takes the next mixed-radix digit off `index`.
+unsigned digit(unsigned& index, unsigned size) {
+  const unsigned d = index % size;
+  index /= size;
+  return d;
+}
+
+constexpr unsigned legacy_count = combinations({4, 256, 4, 2, 8, 2});
+bool make_legacy(Random& random, unsigned index, Candidate& c) {
+  Bytes b(random);
+  const unsigned map = digit(index, 4), opcode = digit(index, 256), prefix = digit(index, 4),
+                 w = digit(index, 2), reg = digit(index, 8), memory = digit(index, 2);
+  constexpr std::array<u8, 4> prefixes{0, 0x66, 0xf3, 0xf2};
+  if (random.one_in(24)) b.put(0xf0);
+  if (random.one_in(16)) b.put(0x67);
+  if (random.one_in(48)) b.put(random.pick<u8>({0x26, 0x2e, 0x36, 0x3e, 0x66}));
+  if (prefix) b.put(prefixes[prefix]);
+  if (w || random.one_in(2)) b.put(0x40 | w << 3 | random.below(8));
+  if (map) b.put(0x0f);
+  if (map >= 2) b.put(map == 2 ? 0x38 : 0x3a);
+  b.put(opcode);
+  b.put_modrm(random, reg, memory == 0);
+  return b.finish(c);
+}
+
+constexpr unsigned vex_count = combinations({3, 256, 4, 2, 2, 8, 2});
+bool make_vex(Random& random, unsigned index, Candidate& c) {
+  Bytes b(random);
+  const unsigned map = digit(index, 3) + 1, opcode = digit(index, 256), pp = digit(index, 4),
+                 w = digit(index, 2), l = digit(index, 2), reg = digit(index, 8),
+                 memory = digit(index, 2);
+  const u64 vvvv = random.one_in(3) ? 15 : random.below(16);
+  if (map == 1 && w == 0 && random.one_in(4)) {
+    b.put(0xc5);
+    b.put(random.below(2) << 7 | vvvv << 3 | l << 2 | pp);
+  } else {
+    b.put(0xc4);
+    b.put(random.below(8) << 5 | map);
+    b.put(w << 7 | vvvv << 3 | l << 2 | pp);
+  }
+  b.put(opcode);
+  b.put_modrm(random, reg, memory == 0);
+  return b.finish(c);
+}
+
+constexpr unsigned evex_count = combinations({5, 256, 4, 2, 3, 2, 2, 2});
+bool make_evex(Random& random, unsigned index, Candidate& c) {
+  Bytes b(random);
+  constexpr std::array<u8, 5> maps{1, 2, 3, 5, 6};
+  const unsigned map = maps[digit(index, 5)], opcode = digit(index, 256), pp = digit(index, 4),
+                 w = digit(index, 2), l = digit(index, 3), memory = digit(index, 2),
+                 bit_b = digit(index, 2), masked = digit(index, 2);
+  const u64 vvvv = random.one_in(3) ? 15 : random.below(16);
+  const u64 aaa = masked ? 1 + random.below(7) : 0;
+  const u64 z = masked && memory && random.one_in(2);
+  b.put(0x62);
+  b.put(random.below(16) << 4 | map);
+  b.put(w << 7 | vvvv << 3 | 4 | pp);
+  b.put(z << 7 | l << 5 | bit_b << 4 | (vvvv == 15 ? 1 : random.below(2)) << 3 | aaa);
+  b.put(opcode);
+  b.put_modrm(random, static_cast<unsigned>(random.below(8)), memory == 0);
+  return b.finish(c);
+}
+
+}  // namespace
+
+bool Candidate::decode() {
+  return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder(), bytes.data(), bytes.size(), &insn,
+                                             operands.data()));
+}
+
+std::string Candidate::describe(u64 rip) const {
+  ZydisFormatter formatter;
+  ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+  std::array<char, 256> line{};
+  ZydisFormatterFormatInstruction(&formatter, &insn, operands.data(), insn.operand_count,
+                                  line.data(), line.size(), rip, nullptr);
+  std::string hex;
+  for (u8 b : text()) hex += fmt::format("{:02x}", b);
+  return fmt::format("{} [{}]", line.data(), hex);
+}
+
+std::string Candidate::form() const {
+  constexpr std::array encodings{"", "3dnow ", "xop ", "vex ", "evex ", "mvex "};
+  std::string s = encodings[static_cast<usize>(insn.encoding)];
+  if (insn.attributes & ZYDIS_ATTRIB_HAS_LOCK) s += "lock ";
+  if (insn.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE)) s += "rep ";
+  if (insn.attributes & ZYDIS_ATTRIB_HAS_REPNE) s += "repne ";
+  s += ZydisMnemonicGetString(insn.mnemonic);
+  for (unsigned i = 0; i < insn.operand_count; ++i) {
+    const ZydisDecodedOperand& o = operands[i];
+    if (o.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) continue;
+    s += fmt::format(" {}{}", operand_kind(o), o.size);
+  }
+  if (insn.avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID && !insn.avx.broadcast.is_static)
+    s += " bcst";
+  if (insn.avx.has_sae) s += " sae";
+  return s;
+}
+
+bool may_run(const Candidate& c) {
+  if (excluded_category(c.insn.meta.category) || excluded_mnemonic(c.insn.mnemonic) ||
+      excluded_extension(c.insn.meta.isa_ext) || c.insn.meta.branch_type != 0)
+    return false;
+  return std::none_of(c.operands.begin(), c.operands.begin() + c.insn.operand_count,
+                      excluded_operand);
+}
+
+void for_each_candidate(Random& random, const std::function<void(Candidate&)>& use) {
+  Candidate c;
+  for (unsigned i = 0; i < legacy_count; ++i)
+    if (make_legacy(random, i, c)) use(c);
+  for (unsigned i = 0; i < vex_count; ++i)
+    if (make_vex(random, i, c)) use(c);
+  for (unsigned i = 0; i < evex_count; ++i)
+    if (make_evex(random, i, c)) use(c);
+}
+
+}  // namespace bhyve::test::diff

@@ -1,0 +1,23 @@
+#pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "diff_forms.hpp"
+
+namespace bhyve::test::diff {
+
+/// The checked-in list of differences that are right (diff_known.txt says its format).
+class Known final {
+ public:
+  /// Throws std::runtime_error on a line without a reason.
+  explicit Known(const std::string& path);
+  [[nodiscard]] bool expected(const Candidate& c, const std::string& aspect) const;
+  [[nodiscard]] bool skip(const Candidate& c) const { return listed(c, "skip"); }
+
+ private:
+  [[nodiscard]] bool listed(const Candidate& c, const std::string& aspect) const;
+  std::vector<std::pair<std::string, std::string>> rows_;
+};
+
+}  // namespace bhyve::test::diff
