@@ -270,9 +270,16 @@ constexpr Plain plain[] = {
     {ZYDIS_MNEMONIC_RDSSPD, nop}, {ZYDIS_MNEMONIC_RDSSPQ, nop},
 };
 
-/// Loads and stores are in program order already, as the handlers use plain accesses under TSO.
 Step mfence(Cpu&, const Insn&) {
   asm volatile("mfence" ::: "memory");
+  return Step::next;
+}
+Step lfence(Cpu&, const Insn&) {
+  asm volatile("lfence" ::: "memory");
+  return Step::next;
+}
+Step sfence(Cpu&, const Insn&) {
+  asm volatile("sfence" ::: "memory");
   return Step::next;
 }
 
@@ -327,9 +334,9 @@ bool bind_move(const Decoded& d, Insn& out) {
       out.fn = BHYVE_BY_SIZE(mov_store)[size];
       return true;
     case ZYDIS_MNEMONIC_XLAT: out.fn = xlat; return true;
-    case ZYDIS_MNEMONIC_MFENCE:
-    case ZYDIS_MNEMONIC_LFENCE:
-    case ZYDIS_MNEMONIC_SFENCE: out.fn = mfence; return true;
+    case ZYDIS_MNEMONIC_MFENCE: out.fn = mfence; return true;
+    case ZYDIS_MNEMONIC_LFENCE: out.fn = lfence; return true;
+    case ZYDIS_MNEMONIC_SFENCE: out.fn = sfence; return true;
     default: break;
   }
   for (const Plain& p : plain) {

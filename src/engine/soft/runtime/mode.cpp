@@ -70,6 +70,11 @@ void Cpu::flush_tlb_page(Gva linear) {
   blocks_->new_mapping();
 }
 
-u64 Cpu::guest_tsc() const { return __builtin_ia32_rdtsc() + s.tsc_offset; }
+u64 Cpu::guest_tsc() const {
+  // The guest's own ordering (LFENCE before RDTSC) is many host instructions away, and other vCPUs
+  // compare: without a fence here time can seem to run backwards between them.
+  asm volatile("lfence" ::: "memory");
+  return __builtin_ia32_rdtsc() + s.tsc_offset;
+}
 
 }  // namespace bhyve::soft
