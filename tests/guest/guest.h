@@ -72,7 +72,7 @@ _Noreturn void failed(const char* file, int line, const char* what, u64 got, u64
 #define PTE_PS ((u64)(128))
 #define PTE_G ((u64)(256))
 #define PTE_NX (1ull << 63)
-#define FREE_VA 0x4000000000ull  // 256 GiB: nothing is mapped there
+#define FREE_VA 0x10000000000ull  // 1 TiB: nothing is mapped there
 // Maps a page of 4 KiB (level 1), 2 MiB (2) or 1 GiB (3). Upper entries allow everything.
 void map_page(u64 va, u64 pa, u64 flags, unsigned level);
 // The entry of `level` (1..4) that translates va; 0 when the walk ends above it.
