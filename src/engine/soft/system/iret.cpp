@@ -22,6 +22,13 @@ void apply_flags(Cpu& cpu, u64 image, u64 mask) {
   cpu.set_rflags(flags);
 }
 
+/// IRET ends the blocking of NMIs: one that waited is taken before the next instruction.
+void unblock_nmi(Cpu& cpu) {
+  if (!cpu.s.nmi_blocked) return;
+  cpu.s.nmi_blocked = false;
+  cpu.request_check();
+}
+
 struct Frame {
   u64 rip = 0, cs = 0, flags = 0;
 };
@@ -36,7 +43,7 @@ Step iret_real(Cpu& cpu, const Insn& i) {
   Frame f;
   if (!pop_frame(stack, f, size)) return cpu.failed();
   if (f.rip > cpu.s.seg[static_cast<u8>(Seg::cs)].limit) return cpu.gp0();
-  cpu.s.nmi_blocked = false;
+  unblock_nmi(cpu);
   stack.commit();
   const u64 mask = user_flags | rfl::if_ | rfl::iopl | (size == 4 ? wide_flags : 0);
   apply_flags(cpu, f.flags, mask);
@@ -54,7 +61,7 @@ Step iret_v86(Cpu& cpu, const Insn& i) {
   if (f.rip > 0xffff) return cpu.gp0();
   const bool sets_if = f.flags & rfl::if_;
   if (virtual_if && (f.flags & rfl::tf || (sets_if && cpu.sysflags & rfl::vip))) return cpu.gp0();
-  cpu.s.nmi_blocked = false;
+  unblock_nmi(cpu);
   stack.commit();
   if (virtual_if) {
     apply_flags(cpu, f.flags | (sets_if ? rfl::vif : 0), user_flags | rfl::vif);
@@ -103,7 +110,7 @@ Step iret_protected(Cpu& cpu, const Insn& i) {
   if (!pop_frame(stack, f, size)) return cpu.failed();
   if (!cpu.long_mode() && size == 4 && f.flags & rfl::vm && cpu.cpl() == 0) {
     const Step result = return_to_v86(cpu, stack, f);
-    if (result == Step::stop) cpu.s.nmi_blocked = false;
+    if (result == Step::stop) unblock_nmi(cpu);
     return result;
   }
   const u16 selector = static_cast<u16>(f.cs);
@@ -119,7 +126,7 @@ Step iret_protected(Cpu& cpu, const Insn& i) {
                      !check_return_stack(cpu, static_cast<u16>(ss_word), cs, cpl, ss)))
     return cpu.failed();
 
-  cpu.s.nmi_blocked = false;
+  unblock_nmi(cpu);
   apply_flags(cpu, f.flags, mask);
   if (!pops_stack) stack.commit();
   commit_code(cpu, cs.cache(selector), cpl, f.rip);
