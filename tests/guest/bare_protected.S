@@ -67,6 +67,7 @@ _start:
   expect 13 0
   movb %es:0, %al
   expected
+  xor %eax, %eax
   expect 13 0
   mov %eax, %ss
   expected
@@ -89,6 +90,7 @@ _start:
   expect 12 0
   mov $0x18, %eax
   mov %eax, %ss
+  mov $0x800, %esp        // the handler's frame has to fit
   movl %eax, %ss:0x1000
   expected
   mov $0x10, %eax

@@ -8,12 +8,16 @@ asm(R"(
   .code32
   .globl compat_code
 compat_code:            # at CPL 3, 32-bit: eax = esp's upper bits and a 32-bit wrap
+  mov $0x33, %eax       # IRET to CPL 3 cleared the DS of CPL 0
+  mov %eax, %ds
   mov $0xfffffff0, %ebx
   mov compat_word+0x10(%ebx), %eax     # the address wraps at 4 GiB
   dec %eax              # 48h: DEC here, REX in 64-bit code
   push %eax
   pop %ecx
   int $0x80
+  .globl compat_end
+compat_end:
 compat_word: .long 0x1235
   .text
   .globl compat_kernel
@@ -31,7 +35,7 @@ gate_target:            # by a call gate: 64-bit entries
   mov $8, %eax
   lretq
 )");
-extern u8 compat_code[], compat_kernel[], far_target[], gate_target[];
+extern u8 compat_code[], compat_end[], compat_kernel[], far_target[], gate_target[];
 
 static void to_compat(u64 unused) {
   (void)unused;
@@ -104,6 +108,7 @@ static void ldt(void) {
 void test(void) {
   far_calls();
   const struct Trap t = try_call(to_compat, 0);
+  CHECK_EQ(t.rip, (u64)compat_end);
   CHECK_EQ(t.vector, VEC_USER_END);
   CHECK_EQ(t.rax, 0x1234);
   CHECK_EQ(t.rcx, 0x1234);
