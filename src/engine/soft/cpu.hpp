@@ -224,6 +224,13 @@ class Cpu final {
   /// Capabilities (facts sheet 4.1) as the vmm set them.
   bool invpcid_enabled = true, rdtscp_enabled = true, rdpid_enabled = true, pause_exit = false;
 
+  /// VM_CAP_MTRAP_EXIT: run() leaves with mtrap after each instruction or delivered event.
+  [[nodiscard]] bool mtrap_exit() const { return mtrap_exit_; }
+  void set_mtrap_exit(bool on) {
+    mtrap_exit_ = on;
+    update_mode();
+  }
+
   /// An exception that the vmm injected, delivered at the next entry.
   bool injected = false;
   Fault injected_fault{};
@@ -306,6 +313,7 @@ class Cpu final {
   bool awaiting_answer_ = false;       ///< the last exit asked the caller for an access
   bool resume_single_ = false;         ///< the next instruction was begun before an exit
   const Insn* current_ = nullptr;      ///< the instruction that ended the block
+  bool mtrap_exit_ = false;
   bool slow_ = false;                  ///< single-step or breakpoints: one instruction at a time
   bool ac_ = false;                    ///< alignment is checked
   bool delivering_ = false;            ///< an event is being delivered: no exits from inside

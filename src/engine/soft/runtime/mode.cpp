@@ -49,7 +49,7 @@ void Cpu::update_mode() {
   }
   for (unsigned n = 0; n < 6; ++n) seg_base[n] = s.seg[n].base;
   ac_ = cpl_ == 3 && (s.cr0 & x86::cr0::am) && (sysflags & rflags::ac);
-  slow_ = (sysflags & rflags::tf) || (s.dr7 & 0xff);
+  slow_ = mtrap_exit_ || (sysflags & rflags::tf) || (s.dr7 & 0xff);
   tlb_ = ac_ ? &never_hits_ : &tlb_for(false);
   blocks_->set_mode(static_cast<u8>(static_cast<u8>(code_size_) | (cpl_ == 3 ? 4 : 0)));
 }

@@ -24,6 +24,10 @@ void Cpu::run(engine::Exit& exit) {
     Step st;
     if (slow_ || s.interrupt_shadow || resume_single_) [[unlikely]] {
       st = step_one();
+      if (mtrap_exit_) {
+        if (settle(st)) leave_with(abi::ExitCode::mtrap);
+        break;
+      }
     } else {
       const Block* b = find_block();
       current_ = nullptr;

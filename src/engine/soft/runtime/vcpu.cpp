@@ -109,11 +109,19 @@ class SoftVcpu final : public engine::EngineVcpu {
     cpu_->request_check();
   }
   bool set_capability(abi::Capability capability, bool on) override {
+    if (capability == abi::Capability::mtrap_exit) {
+      cpu_->set_mtrap_exit(on);
+      return true;
+    }
     bool* flag = capability_flag(capability);
     if (flag) *flag = on;
     return flag != nullptr;
   }
   bool get_capability(abi::Capability capability, bool& on) override {
+    if (capability == abi::Capability::mtrap_exit) {
+      on = cpu_->mtrap_exit();
+      return true;
+    }
     const bool* flag = capability_flag(capability);
     if (flag) on = *flag;
     return flag != nullptr;
