@@ -21,6 +21,9 @@ class Client {
   virtual Access pio(VcpuId vcpu, u16 port, unsigned size, u32& value, Dir dir) = 0;
   /// MSRs that the CPU core does not own: APICBASE, x2APIC, TSC deadline, unknown ones.
   virtual Access msr(VcpuId vcpu, u32 number, u64& value, Dir dir) = 0;
+  /// The guest wrote IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST: its TSC is `offset` ahead of the
+  /// host's from now on, and a TSC deadline is another point in time.
+  virtual void tsc_written(VcpuId /*vcpu*/, u64 /*offset*/) {}
   /// Task-priority register as CR8 (0..15).
   virtual u8 cr8(VcpuId vcpu) = 0;
   virtual void set_cr8(VcpuId vcpu, u8 value) = 0;

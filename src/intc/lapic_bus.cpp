@@ -96,6 +96,7 @@ bool LapicBus::deliver_lowest(const LapicMessage& message) {
 }
 
 bool LapicBus::deliver_to(Vlapic& lapic, const LapicMessage& message) const {
+  if (message.ipi) lapic.count_ipi();
   switch (message.mode) {
     case DeliveryMode::fixed:
     case DeliveryMode::lowest:

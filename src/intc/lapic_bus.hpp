@@ -20,6 +20,8 @@ struct LapicConfig final {
   /// MAXPHYADDR: address bits of APICBASE from here up are reserved.
   unsigned physical_bits = 46;
   bool x2apic = true;        ///< CPUID.1:ECX[21]
+  /// Power-up leaves every local APIC in x2APIC mode, as firmware that found many CPUs does.
+  bool start_in_x2apic = false;
   bool tsc_deadline = true;  ///< CPUID.1:ECX[24]
   /// The time (CLOCK_MONOTONIC) at which the guest TSC of a vCPU reaches a value, rounded up; may
   /// lie in the past; `never` if out of range. Empty: TSC deadlines never expire. Any thread.
@@ -35,6 +37,7 @@ struct LapicMessage final {
   DeliveryMode mode = DeliveryMode::fixed;
   u8 vector = 0;
   bool level = false;     ///< goes into the TMR: its EOI is broadcast to the I/O APIC
+  bool ipi = false;       ///< sent by a local APIC's ICR; for the counters
   bool redirect = false;  ///< one receiver only, as in lowest-priority mode
 };
 

@@ -45,7 +45,8 @@ namespace lvt {
 using Vector = BitRange<7, 0>;
 using Mode = BitRange<10, 8>;
 using TimerMode = BitRange<18, 17>;
-inline constexpr u32 delivery_status = 1u << 12, remote_irr = 1u << 14, mask = 1u << 16,
+inline constexpr u32 delivery_status = 1u << 12, remote_irr = 1u << 14,
+                     level_trigger = 1u << 15, mask = 1u << 16,
                      reset = mask;
 }  // namespace lvt
 

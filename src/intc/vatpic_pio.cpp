@@ -24,7 +24,20 @@ void VatpicPio::tell() {
     announced_ = level;
     intr_.store(level, std::memory_order_release);
   }
+  drive_output();
   if (rises) sink_.extint(intr_target);
+}
+
+/// Two threads may come in the wrong order: the last one to move the pin sees that INTR is another
+/// by now and repairs it.
+void VatpicPio::drive_output() {
+  if (output_ == nullptr) return;
+  for (bool level = intr();;) {
+    output_->set_level(level);
+    const bool again = intr();
+    if (again == level) return;
+    level = again;
+  }
 }
 
 int VatpicPio::acknowledge() {
@@ -35,6 +48,7 @@ int VatpicPio::acknowledge() {
     // Whatever is asked for after this is a new request to the CPU.
     announced_ = false;
   }
+  if (output_ != nullptr) output_->set_level(false);  // INTA: what is pending still is a new edge
   tell();
   return vector;
 }

@@ -26,6 +26,10 @@ class VatpicPio final : public bus::Lifecycle, public bus::Persist {
   /// One more pin at interrupt `n`, for devices that share it.
   [[nodiscard]] IrqPin& connect(unsigned n) { return join_.connect(n); }
 
+  /// Wires INTR to another controller's input too (input 0 of the I/O APIC, as the MP table says).
+  /// Before anything runs. The pin is moved with no lock held.
+  void connect_output(IrqPin& pin) { output_ = &pin; }
+
   /// The INTR output now; lock-free.
   [[nodiscard]] bool intr() const { return intr_.load(std::memory_order_acquire); }
   /// The vCPU takes ExtINT: the vector, or -1 if INTR has gone low. A CPU samples INTR before it
@@ -54,8 +58,10 @@ class VatpicPio final : public bus::Lifecycle, public bus::Persist {
   [[nodiscard]] u8 read(Range range, u16 port);
   void write(Range range, u16 port, u8 value);
   void tell();
+  void drive_output();
 
   CpuSink& sink_;
+  IrqPin* output_ = nullptr;
   mutable std::mutex lock_;
   Vatpic chip_;  ///< guarded by lock_
   PinJoin join_;

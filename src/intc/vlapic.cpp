@@ -18,7 +18,8 @@ Vlapic::~Vlapic() { bus_.detach(id_); }
 void Vlapic::reset(Reset kind) {
   if (kind == Reset::power_up) {
     apic_base_.store(default_base.value() | msr::apic_base_enable |
-                         (id_ == 0 ? msr::apic_base_bsp : 0),
+                         (id_ == 0 ? msr::apic_base_bsp : 0) |
+                         (bus_.config().start_in_x2apic ? msr::apic_base_x2apic : 0),
                      std::memory_order_relaxed);
   }
   put(LapicReg::svr, svr::reset);  // off first: nothing new enters the IRR
@@ -155,10 +156,11 @@ void Vlapic::set_cr8(u8 value) {
 
 void Vlapic::eoi() {
   const int vector = highest(LapicReg::isr);
-  if (vector < 0) return;
+  if (vector < 0) return stats_.add(VlapicStats::Counter::spurious_eoi);
   const u8 v = static_cast<u8>(vector);
   clear_bit(LapicReg::isr, v);
   update_ppr();
+  end_lint0(v);
   if (test_bit(LapicReg::tmr, v) && (get(LapicReg::svr) & svr::suppress_eoi) == 0)
     bus_.broadcast_eoi(v);
 }

@@ -10,6 +10,7 @@
 #include "intc/lapic_bus.hpp"
 #include "intc/lapic_regs.hpp"
 #include "intc/lapic_timer.hpp"
+#include "intc/vlapic_stats.hpp"
 
 namespace bhyve::intc {
 
@@ -108,6 +109,10 @@ class Vlapic final {
   /// The guest's TSC was written: the deadline is another point in time now.
   void tsc_changed(Nanos now);
 
+  [[nodiscard]] const VlapicStats& stats() const { return stats_; }  ///< any thread
+  /// An IPI of another vCPU, or of this one, was delivered here. Any thread.
+  void count_ipi() { stats_.add(VlapicStats::Counter::ipis_received); }
+
   // Saved state: section "vlapic.N". The bus, the vCPU and the timer are quiet.
 
   void save(StateWriter& out, Nanos now) const;
@@ -141,10 +146,15 @@ class Vlapic final {
   // vlapic_icr.cpp
   void send_ipi(u32 low, u32 destination, bool wide);
   void self_ipi(u8 vector);
+  void send_to_self(u8 vector);
 
   // vlapic_lvt.cpp
   void raise_error(u32 bits);
   bool write_lvt(LapicReg reg, u32 value);
+  [[nodiscard]] bool send_lvt(unsigned index);
+  [[nodiscard]] bool send_lint0_level(u32 entry);
+  void end_lint0(u8 vector);
+  void restore_lint0(u32 saved);
   [[nodiscard]] u32 lvt_writable(LapicReg reg) const;
 
   /// Runs `function` on the timer under its lock, publishes the deadline, then tells the sink.
@@ -167,6 +177,7 @@ class Vlapic final {
   LapicTimer timer_;  ///< guarded by timer_lock_
   std::atomic<Nanos> deadline_{never};
   LapicTimerSink* timer_sink_ = nullptr;
+  VlapicStats stats_;
 };
 
 template <class Function>

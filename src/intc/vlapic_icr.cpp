@@ -24,7 +24,9 @@ void Vlapic::send_ipi(u32 low, u32 destination, bool wide) {
     raise_error(esr::send_illegal_vector);
     return;
   }
+  stats_.add(VlapicStats::Counter::ipis_sent);
   LapicMessage message;
+  message.ipi = true;
   message.destination = destination;
   message.logical = (low & icr::logical) != 0;
   message.wide = wide;
@@ -35,10 +37,10 @@ void Vlapic::send_ipi(u32 low, u32 destination, bool wide) {
       bus_.deliver(message);
       break;
     case Shorthand::self:
-      set_irr(vector, false);
+      send_to_self(vector);
       break;
     case Shorthand::all:
-      set_irr(vector, false);
+      send_to_self(vector);
       bus_.deliver_others(id_, message);
       break;
     case Shorthand::others:
@@ -47,6 +49,14 @@ void Vlapic::send_ipi(u32 low, u32 destination, bool wide) {
   }
 }
 
-void Vlapic::self_ipi(u8 vector) { set_irr(vector, false); }
+void Vlapic::self_ipi(u8 vector) {
+  stats_.add(VlapicStats::Counter::ipis_sent);
+  send_to_self(vector);
+}
+
+void Vlapic::send_to_self(u8 vector) {
+  count_ipi();
+  set_irr(vector, false);
+}
 
 }  // namespace bhyve::intc

@@ -10,11 +10,17 @@ constexpr std::array<LapicReg, lvt_count> lvt_registers{
     LapicReg::lvt_lint0, LapicReg::lvt_lint1, LapicReg::lvt_timer, LapicReg::lvt_error,
     LapicReg::lvt_perf,  LapicReg::lvt_thermal, LapicReg::lvt_cmci};
 
+/// Fixed and level-triggered. Of the entries only LINT0 can be (11.5.1): LINT1 is always an edge.
+[[nodiscard]] bool is_level(u32 entry) {
+  return (entry & lvt::level_trigger) != 0 &&
+         lvt::Mode::get(entry) == static_cast<u64>(DeliveryMode::fixed);
+}
+
 }  // namespace
 
 u32 Vlapic::lvt_writable(LapicReg reg) const {
   constexpr u32 common = lvt::mask | static_cast<u32>(lvt::Vector::mask);
-  constexpr u32 polarity = 1u << 13, trigger = 1u << 15;
+  constexpr u32 polarity = 1u << 13;
   switch (reg) {
     case LapicReg::lvt_timer:
       return common | (bus_.config().tsc_deadline ? 3u : 1u) << 17;
@@ -22,7 +28,7 @@ u32 Vlapic::lvt_writable(LapicReg reg) const {
       return common;
     case LapicReg::lvt_lint0:
     case LapicReg::lvt_lint1:
-      return common | static_cast<u32>(lvt::Mode::mask) | polarity | trigger;
+      return common | static_cast<u32>(lvt::Mode::mask) | polarity | lvt::level_trigger;
     default:
       return common | static_cast<u32>(lvt::Mode::mask);
   }
@@ -33,7 +39,12 @@ bool Vlapic::write_lvt(LapicReg reg, u32 value) {
   if (std::ranges::find(lvt_registers, reg) == lvt_registers.end()) return false;
   value &= lvt_writable(reg);
   if ((get(LapicReg::svr) & svr::enable) == 0) value |= lvt::mask;
-  put(reg, value);
+  // A level interrupt that is in service stays so, unless the entry can have none any more.
+  const u32 kept = reg == LapicReg::lvt_lint0 && is_level(value) ? lvt::remote_irr : 0;
+  std::atomic<u32>& entry = page_[slot(reg)];
+  u32 before = entry.load(std::memory_order_relaxed);
+  while (!entry.compare_exchange_weak(before, value | (before & kept))) {
+  }
   if (reg != LapicReg::lvt_timer) return true;
   with_timer([&](LapicTimer& timer) {
     timer.set_mode(static_cast<LapicTimer::Mode>(lvt::TimerMode::get(value)));
@@ -43,7 +54,17 @@ bool Vlapic::write_lvt(LapicReg reg, u32 value) {
 }
 
 bool Vlapic::fire_lvt(unsigned index) {
-  if (index >= lvt_count || mode() == Mode::disabled) return false;
+  if (index >= lvt_count || mode() == Mode::disabled || !send_lvt(index)) return false;
+  using enum VlapicStats::Counter;
+  stats_.add_lvt(index);
+  if (index == static_cast<unsigned>(LvtIndex::timer)) stats_.add(timer);
+  if (index == static_cast<unsigned>(LvtIndex::error)) stats_.add(errors);
+  if (index == static_cast<unsigned>(LvtIndex::cmci)) stats_.add(cmci);
+  return true;
+}
+
+/// The entry as it is programmed; true if something was sent.
+bool Vlapic::send_lvt(unsigned index) {
   const LapicReg reg = lvt_registers[index];
   const u32 entry = get(reg);
   if ((entry & lvt::mask) != 0) return false;
@@ -52,6 +73,7 @@ bool Vlapic::fire_lvt(unsigned index) {
   // Timer and error entries have no mode bits: write_lvt() keeps them fixed.
   switch (static_cast<DeliveryMode>(lvt::Mode::get(entry))) {
     case DeliveryMode::fixed:
+      if (reg == LapicReg::lvt_lint0 && is_level(entry)) return send_lint0_level(entry);
       return set_irr(static_cast<u8>(lvt::Vector::get(entry)), false);
     case DeliveryMode::nmi:
       bus_.sink().nmi(id_);
@@ -62,6 +84,27 @@ bool Vlapic::fire_lvt(unsigned index) {
     default:
       return false;
   }
+}
+
+/// Remote IRR is set first, for the EOI of a vCPU that is very quick to find it.
+bool Vlapic::send_lint0_level(u32 entry) {
+  auto& lint0 = page_[slot(LapicReg::lvt_lint0)];
+  if ((lint0.fetch_or(lvt::remote_irr) & lvt::remote_irr) != 0) return false;
+  if (set_irr(static_cast<u8>(lvt::Vector::get(entry)), true)) return true;
+  lint0.fetch_and(~lvt::remote_irr);
+  return false;
+}
+
+/// The EOI of LINT0's level interrupt lets the next one in (11.5.1).
+void Vlapic::end_lint0(u8 vector) {
+  const u32 entry = get(LapicReg::lvt_lint0);
+  if ((entry & lvt::remote_irr) != 0 && lvt::Vector::get(entry) == vector)
+    page_[slot(LapicReg::lvt_lint0)].fetch_and(~lvt::remote_irr);
+}
+
+void Vlapic::restore_lint0(u32 saved) {
+  if (is_level(get(LapicReg::lvt_lint0)))
+    page_[slot(LapicReg::lvt_lint0)].fetch_or(saved & lvt::remote_irr);
 }
 
 bool Vlapic::local_irq(unsigned index) {
@@ -96,7 +139,7 @@ void Vlapic::raise_error(u32 bits) {
   if (lvt::Vector::get(entry) < first_legal_vector) {
     pending_esr_.fetch_or(esr::receive_illegal_vector);
   } else {
-    set_irr(static_cast<u8>(lvt::Vector::get(entry)), false);
+    fire_lvt(static_cast<unsigned>(LvtIndex::error));
   }
 }
 

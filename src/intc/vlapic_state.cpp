@@ -98,6 +98,7 @@ void Vlapic::apply(const Saved& saved, Nanos now) {
        {LapicReg::lvt_cmci, LapicReg::lvt_timer, LapicReg::lvt_thermal, LapicReg::lvt_perf,
         LapicReg::lvt_lint0, LapicReg::lvt_lint1, LapicReg::lvt_error})
     write_lvt(reg, saved.at(reg));
+  restore_lint0(saved.at(LapicReg::lvt_lint0));
   pending_esr_.store(saved.pending_esr & 0xff, std::memory_order_relaxed);
   extint_message_.store(saved.extint, std::memory_order_relaxed);
   update_ppr();

@@ -29,6 +29,7 @@ Chips::Chips(Vm& vm)
     lifecycle_.push_back(lapic_timers_.back().get());
     persist_.push_back(lapic_timers_.back().get());
   }
+  pic_.connect_output(ioapic_.connect(0));
   rtc_.set_memory_size(vm.config().lowmem, vm.config().highmem);
   map_ports();
   wire_bsp();
@@ -42,6 +43,7 @@ intc::LapicConfig Chips::lapic_config() {
   result.timer_hz = config.lapic_timer_hz;
   result.physical_bits = config.physical_bits;
   result.x2apic = config.x2apic;
+  result.start_in_x2apic = config.x2apic && config.start_in_x2apic;
   result.tsc_deadline = config.tsc_deadline;
   result.tsc_to_nanos = [this](u64 tsc, VcpuId vcpu) {
     const timer::GuestTsc guest{.offset = vm_.vcpu(vcpu).tsc_offset()};

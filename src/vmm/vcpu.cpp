@@ -45,8 +45,8 @@ void Vcpu::post_sipi(u8 vector) {
   post(event_sipi);
 }
 
-void Vcpu::post_spinup(VcpuId target, u8 vector) {
-  spinups_.push_back({target, vector});
+void Vcpu::post_spinup(const Spinup& next) {
+  spinups_.push_back(next);
   post(event_spinup);
 }
 
@@ -142,6 +142,7 @@ void Vcpu::refresh_tsc_offset() {
 void Vcpu::statistics(const engine::EngineVcpu::StatSink& sink) const {
   for (usize i = 0; i < stat_count; ++i)
     sink(stat_text(static_cast<Stat>(i)), stats_.get(static_cast<Stat>(i)));
+  vm_.chips().lapic(id_).stats().report(sink);
   engine_->statistics(sink);
 }
 

@@ -49,7 +49,8 @@ class Vcpu final : public engine::Client {
   void notify_event();
 
   // Events. Any thread; remembered until taken.
-  void post_nmi() { post(event_nmi); }  ///< vm_inject_nmi()
+  /// vm_inject_nmi() for an active vCPU; Vm::nmi() is for any.
+  void post_nmi() { post(event_nmi); }
   /// vm_suspend_cpu(): stops the vCPU before its next instruction; vm_resume_cpu() ends that.
   void suspend_cpu() { post(event_debug); }
   void resume_cpu();
@@ -95,6 +96,7 @@ class Vcpu final : public engine::Client {
   Access mmio(VcpuId vcpu, Gpa gpa, unsigned size, u64& value, Dir dir) override;
   Access pio(VcpuId vcpu, u16 port, unsigned size, u32& value, Dir dir) override;
   Access msr(VcpuId vcpu, u32 number, u64& value, Dir dir) override;
+  void tsc_written(VcpuId vcpu, u64 offset) override;
   u8 cr8(VcpuId vcpu) override;
   void set_cr8(VcpuId vcpu, u8 value) override;
   Pending pending(VcpuId vcpu) override;
@@ -121,7 +123,8 @@ class Vcpu final : public engine::Client {
   /// Vm holds its sets lock.
   void post_init();
   void post_sipi(u8 vector);
-  void post_spinup(VcpuId target, u8 vector);
+  struct Spinup;
+  void post_spinup(const Spinup& next);
 
   // Run loop (vcpu_run.cpp); vCPU thread, FROZEN.
   void begin_run(bool answered);
@@ -172,9 +175,15 @@ class Vcpu final : public engine::Client {
 
   // Under Vm::sets_mutex_.
   bool in_halted_set_ = false, in_suspended_set_ = false;
+  /// A vCPU for which the machine is to start a thread.
   struct Spinup {
+    enum class Kind : u8 {
+      startup,  ///< SIPI: begins at vector << 12
+      wake      ///< NMI after it was spun down: goes on where it is
+    };
     VcpuId vcpu;
     u8 vector;
+    Kind kind;
   };
   std::deque<Spinup> spinups_;
 

@@ -20,6 +20,11 @@ engine::Client::Access Vcpu::msr(VcpuId, u32 number, u64& value, Dir dir) {
   return vm_.chips().msr(id_, number, value, dir);
 }
 
+void Vcpu::tsc_written(VcpuId, u64 offset) {
+  tsc_offset_.store(offset);
+  vm_.chips().lapic(id_).tsc_changed(monotonic_now());
+}
+
 u8 Vcpu::cr8(VcpuId) {
   return vm_.chips().lapic(id_).cr8();
 }

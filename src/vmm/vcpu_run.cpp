@@ -123,14 +123,16 @@ void Vcpu::take_init() {
 
 bool Vcpu::leaves_for_spinup(engine::Exit& exit) {
   Spinup next;
-  if (!vm_.take_spinup(*this, next.vcpu, next.vector)) return false;
+  if (!vm_.take_spinup(*this, next)) return false;
   Vcpu& target = vm_.vcpu(next.vcpu);
   target.request_freeze();
   target.await_frozen(FreezeAt::any);
-  target.reset_to_sipi(next.vector);
+  if (next.kind == Spinup::Kind::startup) target.reset_to_sipi(next.vector);
+  target.store(engine::StateGroups::gprs | engine::StateGroups::segments, *scratch_);
   target.thaw();
+  const u64 base = scratch_->seg[static_cast<usize>(x86::Seg::cs)].base;
   exit.code = ExitCode::spinup_ap;
-  exit.spinup_ap = {next.vcpu, u64{next.vector} << 12};
+  exit.spinup_ap = {next.vcpu, base + scratch_->rip};
   return true;
 }
 

@@ -50,7 +50,7 @@ Result<void> Vm::suspend(abi::SuspendHow how) {
 }
 
 Result<void> Vm::reinit() {
-  const std::lock_guard lock(sets_mutex_);
+  std::unique_lock lock(sets_mutex_);
   for (auto& vcpu : vcpus_) {
     const bool left = !vcpu->active_ || vcpu->in_suspended_set_;
     if (!left || vcpu->state() != RunState::idle)
@@ -60,6 +60,7 @@ Result<void> Vm::reinit() {
     vcpu->active_ = vcpu->in_suspended_set_ = vcpu->in_halted_set_ = false;
   }
   reset_cpus();
+  lock.unlock();  // the chips' locks come first: an I/O APIC delivers NMI and INIT with its own held
   chips_->reset();
   suspended_.store(abi::SuspendHow::none);
   return {};
@@ -77,7 +78,14 @@ void Vm::notify(VcpuId id) {
 }
 
 void Vm::nmi(VcpuId id) {
-  if (id < vcpus_.size()) vcpus_[id]->post_nmi();
+  if (id >= vcpus_.size()) return;
+  Vcpu& target = *vcpus_[id];
+  const std::lock_guard lock(sets_mutex_);
+  if (target.active_ || id == 0) return target.post_nmi();
+  // A processor that waits for SIPI takes no NMI. One that was spun down is in HLT, which NMI ends.
+  if (target.wait_sipi_) return;
+  target.events_.fetch_or(Vcpu::event_nmi);
+  if (!target.halted_nmi_blocked_) ask_for_thread(target, {id, 0, Vcpu::Spinup::Kind::wake});
 }
 
 void Vm::extint(VcpuId id) {
@@ -101,12 +109,7 @@ void Vm::sipi(VcpuId id, u8 vector) {
   const std::lock_guard lock(sets_mutex_);
   if (target.active_) return target.post_sipi(vector);
   if (!target.wait_sipi_) return;
-  // The exit that starts its thread belongs to the vCPU whose ICR write it was.
-  Vcpu* sender = Vcpu::current();
-  if (sender == nullptr || &sender->vm_ != this) sender = vcpus_.front().get();
-  target.wait_sipi_ = false;
-  target.active_ = true;
-  sender->post_spinup(id, vector);
+  ask_for_thread(target, {id, vector, Vcpu::Spinup::Kind::startup});
 }
 
 }  // namespace bhyve::vmm

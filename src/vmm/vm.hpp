@@ -90,12 +90,15 @@ class Vm final : public intc::CpuSink {
 
   // For Vcpu, on its own thread.
   void activate(Vcpu& vcpu);
-  /// False when the vCPU must stay: an INIT is on its way, or it was the last one (the VM ends).
+  /// False when the vCPU must stay: an INIT or NMI is on its way, or it was the last one (the VM ends).
   [[nodiscard]] bool spin_down(Vcpu& vcpu);
   void join_halted(Vcpu& vcpu);
   void leave_halted(Vcpu& vcpu);
   void join_suspended(Vcpu& vcpu);
-  [[nodiscard]] bool take_spinup(Vcpu& sender, VcpuId& target, u8& vector);
+  [[nodiscard]] bool take_spinup(Vcpu& sender, Vcpu::Spinup& next);
+  /// Makes `target` active; its thread is started by the vCPU on whose account this happens.
+  /// sets_mutex_ held.
+  void ask_for_thread(Vcpu& target, Vcpu::Spinup how);
   void end_if_all_halted();  ///< sets_mutex_ held
   [[nodiscard]] bool world_stops() const { return world_stops_.load(); }
   void wait_for_world();

@@ -9,6 +9,7 @@ struct VmConfig final {
 
   u32 vcpus = 1;              ///< 1 .. max_vcpus
   bool x2apic = true;         ///< CPUID.1:ECX[21]: the guest may enter x2APIC mode
+  bool start_in_x2apic = false;  ///< power-up leaves the local APICs in x2APIC mode; needs x2apic
   bool tsc_deadline = true;   ///< CPUID.1:ECX[24]
   bool rtc_localtime = true;  ///< false: UTC (-u)
   bool virtual_wire = true;   ///< the BSP starts as firmware leaves it: LINT0 = ExtINT, LINT1 = NMI

@@ -11,7 +11,9 @@ void Vm::activate(Vcpu& vcpu) {
 
 bool Vm::spin_down(Vcpu& vcpu) {
   const std::lock_guard lock(sets_mutex_);
-  if (vcpu.events_.load() & Vcpu::event_init) return false;
+  const u32 events = vcpu.events_.load();
+  if (events & Vcpu::event_init) return false;
+  if ((events & Vcpu::event_nmi) && !vcpu.halted_nmi_blocked_) return false;
   bool others = false;
   for (auto& other : vcpus_) others |= other.get() != &vcpu && other->active_;
   if (!others) {
@@ -51,12 +53,20 @@ void Vm::join_suspended(Vcpu& vcpu) {
   vcpu.in_suspended_set_ = true;
 }
 
-bool Vm::take_spinup(Vcpu& sender, VcpuId& target, u8& vector) {
+void Vm::ask_for_thread(Vcpu& target, Vcpu::Spinup how) {
+  // The exit that starts its thread belongs to the vCPU whose ICR write it was.
+  Vcpu* sender = Vcpu::current();
+  if (sender == nullptr || &sender->vm_ != this) sender = vcpus_.front().get();
+  target.wait_sipi_ = false;
+  target.active_ = true;
+  sender->post_spinup(how);
+}
+
+bool Vm::take_spinup(Vcpu& sender, Vcpu::Spinup& next) {
   const std::lock_guard lock(sets_mutex_);
   if (sender.spinups_.size() <= 1) sender.events_.fetch_and(~u32{Vcpu::event_spinup});
   if (sender.spinups_.empty()) return false;
-  target = sender.spinups_.front().vcpu;
-  vector = sender.spinups_.front().vector;
+  next = sender.spinups_.front();
   sender.spinups_.pop_front();
   return true;
 }

@@ -96,7 +96,11 @@ void Vm::save(StateWriter& out) {
     const std::lock_guard lock(sets_mutex_);
     for (auto& vcpu : vcpus_) {
       body.put_u32(static_cast<u32>(vcpu->spinups_.size()));
-      for (const auto& [target, vector] : vcpu->spinups_) body.put_u32(target), body.put_u8(vector);
+      for (const auto& [target, vector, kind] : vcpu->spinups_) {
+        body.put_u32(target);
+        body.put_u8(vector);
+        body.put_u8(static_cast<u8>(kind));
+      }
     }
   });
   for (auto& vcpu : vcpus_) vcpu->save(out);
@@ -126,7 +130,10 @@ Result<void> Vm::load_parts(const StateReader& in) {
       for (u32 n = body.get_u32(); n > 0 && body.ok(); --n) {
         const u32 target = body.get_u32();
         if (target >= vcpu_count()) return body.reject();
-        queue.push_back({target, body.get_u8()});
+        const u8 vector = body.get_u8();
+        const u8 kind = body.get_u8();
+        if (kind > static_cast<u8>(Vcpu::Spinup::Kind::wake)) return body.reject();
+        queue.push_back({target, vector, static_cast<Vcpu::Spinup::Kind>(kind)});
       }
     }
   });

@@ -56,6 +56,26 @@ TEST_F(VatpicPioTest, APollThroughThePortTakesTheRequestAway) {
   EXPECT_FALSE(pic.intr());
 }
 
+TEST_F(VatpicPioTest, IntrReachesInput0OfTheIoApicAsExtInt) {
+  enable(1);
+  Vlapic& lapic = apic(1);
+  VioapicMmio ioapic(bus);
+  pic.connect_output(ioapic.connect(0));
+  ioapic.mmio_write(0, 4, 0x11, 0);
+  ioapic.mmio_write(0x10, 4, 1u << 24, 0);
+  ioapic.mmio_write(0, 4, 0x10, 0);
+  ioapic.mmio_write(0x10, 4, 0x700, 0);
+  EXPECT_FALSE(lapic.accepts_extint());
+  pic.pin(3).pulse();
+  pic.pin(4).pulse();
+  EXPECT_TRUE(lapic.accepts_extint());
+  EXPECT_GE(pic.acknowledge(), 0);
+  lapic.extint_accepted();
+  EXPECT_FALSE(lapic.accepts_extint());
+  pic.master_ports().pio_write(0, 1, 0x20);
+  EXPECT_TRUE(lapic.accepts_extint()) << "the second request is a new edge";
+}
+
 TEST_F(VatpicPioTest, WordAccessesAreTwoPorts) {
   pic.elcr_ports().pio_write(0, 2, 0xffff);
   EXPECT_EQ(pic.elcr_ports().pio_read(0, 2), 0xdef8u);

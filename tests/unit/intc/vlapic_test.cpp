@@ -167,6 +167,58 @@ TEST_F(VlapicTest, LvtFiresInTheModeThatIsProgrammed) {
   EXPECT_EQ(apic().pending_vector(), 0x32);
 }
 
+TEST_F(VlapicTest, Lint0AsALevelKeepsRemoteIrrUntilItsEoi) {
+  constexpr u32 level = 1u << 15, remote_irr = 1u << 14;
+  enable(0);
+  write(LapicReg::lvt_lint0, level | 0x60);
+  EXPECT_TRUE(apic().fire_lvt(0));
+  EXPECT_EQ(read(LapicReg::lvt_lint0), level | remote_irr | 0x60);
+  EXPECT_FALSE(apic().fire_lvt(0)) << "one at a time";
+  write(LapicReg::lvt_lint0, level | 0x60);  // read-only for software
+  EXPECT_EQ(read(LapicReg::lvt_lint0), level | remote_irr | 0x60);
+  EXPECT_EQ(take(), 0x60);
+  EXPECT_EQ(take(), -1);
+  write(LapicReg::eoi, 0);
+  EXPECT_EQ(read(LapicReg::lvt_lint0), level | 0x60);
+  EXPECT_TRUE(apic().fire_lvt(0));
+  EXPECT_EQ(take(), 0x60);
+  write(LapicReg::lvt_lint0, 0x60);  // an edge has no remote IRR
+  EXPECT_EQ(read(LapicReg::lvt_lint0), 0x60u);
+}
+
+TEST_F(VlapicTest, Lint1IsAnEdgeWhateverItsTriggerBit) {
+  enable(0);
+  write(LapicReg::lvt_lint1, 1u << 15 | 0x61);
+  EXPECT_TRUE(apic().fire_lvt(1));
+  EXPECT_TRUE(apic().fire_lvt(1));
+  EXPECT_EQ(read(LapicReg::lvt_lint1), 1u << 15 | 0x61);
+}
+
+TEST_F(VlapicTest, RemoteReadIsNotOfferedAndSaysSo) {
+  enable_all();
+  write(LapicReg::icr_high, 1u << 24);
+  write(LapicReg::icr_low, 0x300 | 0x02);
+  EXPECT_EQ(read(LapicReg::icr_low) >> 16 & 3, 0u) << "remote read status: invalid";
+  EXPECT_EQ(read(LapicReg::rrr), 0u);
+  EXPECT_EQ(errors(), 0u);
+}
+
+TEST_F(VlapicTest, PowerUpInX2apicModeComesFromTheConfiguration) {
+  LapicConfig c = config();
+  c.start_in_x2apic = true;
+  LapicBus other(sink, c);
+  Vlapic lapic(5, other);
+  EXPECT_EQ(lapic.mode(), Vlapic::Mode::x2apic);
+  EXPECT_EQ(lapic.apic_base(), 0xfee0'0c00u);
+  u64 ldr = 0;
+  ASSERT_TRUE(lapic.msr_read(msr(LapicReg::ldr), ldr, 0));
+  EXPECT_EQ(ldr, 0x20u);
+  ASSERT_TRUE(lapic.apic_base_write(0xfee0'0000));
+  ASSERT_TRUE(lapic.apic_base_write(0xfee0'0800));
+  lapic.reset();
+  EXPECT_EQ(lapic.mode(), Vlapic::Mode::x2apic);
+}
+
 TEST_F(VlapicTest, PerformanceInterruptMasksItself) {
   enable(0);
   write(LapicReg::lvt_perf, 0x400);

@@ -103,6 +103,22 @@ TEST_F(ChipsRouting, ATscDeadlineIsMeantInTheGuestsTsc) {
   EXPECT_EQ(vm->vcpu(0).accept_interrupt(0), 0x50);
 }
 
+TEST_F(ChipsRouting, AWriteOfTheTscMovesAnArmedDeadline) {
+  make(1);
+  enable_lapic(0);
+  u64 lvt = 0x4'0050;
+  vm->vcpu(0).mmio(0, Gpa{0xfee0'0320}, 4, lvt, Dir::write);
+  cpu(0).regs.tsc_offset = u64{0} - timer::TscClock::host_now();
+  u64 far = u64{1} << 40;
+  ASSERT_EQ(msr(0, x86::msr::tsc_deadline, far, Dir::write), Access::done);
+  const Nanos before = vm->chips().lapic(0).timer_deadline();
+  vm->vcpu(0).tsc_written(0, cpu(0).regs.tsc_offset + (u64{1} << 39));
+  EXPECT_LT(vm->chips().lapic(0).timer_deadline(), before);
+  EXPECT_FALSE(vm->vcpu(0).pending(0).interrupt);
+  vm->vcpu(0).tsc_written(0, cpu(0).regs.tsc_offset + far);
+  EXPECT_TRUE(vm->vcpu(0).pending(0).interrupt);
+}
+
 TEST_F(ChipsRouting, WithoutTscDeadlineItsMsrIsUnknown) {
   config.tsc_deadline = false;
   make(1);

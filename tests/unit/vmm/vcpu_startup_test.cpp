@@ -128,5 +128,41 @@ TEST_F(VcpuStartup, AnApThatHaltsWithItsApicOffIsSpunDownAndComesBack) {
   EXPECT_EQ(exit.spinup_ap.rip, 0x9000u);
 }
 
+TEST_F(VcpuStartup, AnNmiWakesASpunDownApWhereItHalted) {
+  make(2);
+  cpu(0).guest = [](FakeCpu& cpu, Exit& exit) {
+    if (cpu.runs == 1) start_ap(cpu, 1, 8);
+    exit.code = cpu.runs == 1 ? ExitCode::bogus : ExitCode::bpt;
+  };
+  ASSERT_EQ(run(0).code, ExitCode::spinup_ap);
+  bool nmi = false;
+  cpu(1).guest = [&](FakeCpu& cpu, Exit& exit) {
+    if (cpu.runs == 1) {
+      cpu.regs.rip = 0x123;
+      return cpu.hlt(exit, false);
+    }
+    nmi = cpu.client.pending(1).nmi;
+    exit.code = ExitCode::bpt;
+  };
+  ASSERT_EQ(run(1).code, ExitCode::spindown_cpu);
+  vm->nmi(1);
+  const Exit exit = run(0);
+  ASSERT_EQ(exit.code, ExitCode::spinup_ap);
+  EXPECT_EQ(exit.spinup_ap.vcpu, 1u);
+  EXPECT_EQ(exit.spinup_ap.rip, 0x8123u);
+  EXPECT_TRUE(vm->vcpu(1).active());
+  EXPECT_EQ(run(1).code, ExitCode::bpt);
+  EXPECT_TRUE(nmi);
+}
+
+TEST_F(VcpuStartup, AnNmiToAnApThatWaitsForSipiIsLost) {
+  make(2);
+  vm->nmi(1);
+  vm->sipi(1, 1);
+  cpu(0).guest = [](FakeCpu&, Exit& exit) { exit.code = ExitCode::bpt; };
+  ASSERT_EQ(run(0).code, ExitCode::spinup_ap);
+  EXPECT_FALSE(vm->vcpu(1).pending(1).nmi);
+}
+
 }  // namespace
 }  // namespace bhyve::vmm::test

@@ -107,6 +107,7 @@ Own write_efer(Cpu& cpu, u64 value) {
 void move_tsc(Cpu& cpu, u64 delta) {
   cpu.s.tsc_offset += delta;
   cpu.s.tsc_adjust += delta;
+  cpu.leave().tsc_written(cpu.id(), cpu.s.tsc_offset);
 }
 
 Own read_own(Cpu& cpu, u32 number, u64& v) {
