@@ -60,6 +60,7 @@ inline constexpr u64 pcid_mask = 0xfff, no_flush = bit(63);
 /// DR6/DR7 (SDM vol. 3, 18.2).
 namespace dr {
 inline constexpr u64 dr6_reset = 0xffff0ff0, dr7_reset = 0x400;
+inline constexpr u64 dr6_hits = 0xf, dr7_enables = 0xff, dr7_local = 0x155;
 inline constexpr u64 dr6_bd = bit(13), dr6_bs = bit(14), dr6_bt = bit(15), dr7_gd = bit(13);
 }  // namespace dr
 

@@ -171,6 +171,9 @@ class Cpu final {
   /// True when this very port or MSR access was already done outside (second execution after an
   /// exit): `value` (for reads) and `fault` have the caller's answer.
   [[nodiscard]] bool take_pio_answer(u16 port, unsigned size, Dir dir, u32& value);
+  /// A port access that was done inside run(): not to be repeated should the rest of the
+  /// instruction have to leave.
+  void keep_pio_answer(u16 port, unsigned size, Dir dir, u32 value);
   [[nodiscard]] bool take_msr_answer(u32 number, Dir dir, u64& value, bool& fault);
 
   // ---- the world ----------------------------------------------------------------------------
@@ -204,6 +207,14 @@ class Cpu final {
   }
   /// Interrupts are held off for one instruction (STI, MOV SS, POP SS).
   void set_interrupt_shadow() { s.interrupt_shadow = true; }
+  /// MOV SS and POP SS: debug exceptions are held off too.
+  void set_stack_shadow() { s.interrupt_shadow = debug_shadow_ = true; }
+  /// The instruction is one after which TF makes no trap (INT n, task switches ...).
+  void suppress_single_step() { step_suppressed_ = true; }
+  /// A #DB with these DR6 bits is due before the next instruction.
+  void add_debug_trap(u64 dr6_bits);
+  /// Looks an I/O access up in the breakpoints (CR4.DE).
+  void note_port(u16 port, unsigned size);
 
   // ---- implemented in system/ ---------------------------------------------------------------
   /// Delivers an exception or interrupt through the IDT with all checks, double and triple fault.
@@ -282,6 +293,12 @@ class Cpu final {
   [[nodiscard]] bool check_world();
   [[nodiscard]] bool take_event(const engine::Client::Pending& p);
   [[nodiscard]] Step step_one();
+  // system/debug.cpp
+  void note_access(u64 la, unsigned size, bool write);
+  [[nodiscard]] u64 code_breakpoints() const;
+  [[nodiscard]] Step deliver_debug(u64 dr6_bits);
+  [[nodiscard]] bool debug_before(Step& st);
+  [[nodiscard]] Step debug_after(Step st, bool stepped);
   [[nodiscard]] Step execute(const Block& b);
   [[nodiscard]] bool settle(Step st);
   void sync_world();
@@ -297,7 +314,7 @@ class Cpu final {
 
   enum Context : u8 { supervisor_smap, supervisor_plain, user, contexts };
   std::array<Tlb, contexts> tlbs_;
-  Tlb never_hits_;      ///< chosen while every access needs a look (alignment checks)
+  Tlb never_hits_;      ///< chosen while every access needs a look
   Tlb* tlb_ = &tlbs_[0];
   struct NestedEntry {
     u64 read = 1, write = 1, exec = 1;  ///< guest-physical page when allowed
@@ -317,6 +334,11 @@ class Cpu final {
   bool slow_ = false;                  ///< single-step or breakpoints: one instruction at a time
   bool ac_ = false;                    ///< alignment is checked
   bool delivering_ = false;            ///< an event is being delivered: no exits from inside
+  bool watching_ = false;              ///< a breakpoint watches data
+  bool debug_shadow_ = false;          ///< the last instruction was MOV SS or POP SS
+  bool step_suppressed_ = false;       ///< see suppress_single_step()
+  u64 data_hits_ = 0;                  ///< breakpoints that the current instruction's accesses met
+  u64 pending_debug_ = 0;              ///< DR6 bits of a #DB that is due at the next boundary
   std::array<u64, 2> late_code_writes_{no_page, no_page};  ///< pages that a locked store changes
   static constexpr u64 no_page = ~u64{0};
   std::byte* split_window_ = nullptr;  ///< two pages for locked accesses across a page border
@@ -331,7 +353,7 @@ class Cpu final {
     u64 address = 0;
     u64 value = 0;
   };
-  static constexpr unsigned max_answers = 80;
+  static constexpr unsigned max_answers = 352;  ///< XSAVE of all to a device: 337 by 8 bytes
   std::array<Answer, max_answers> answers_{};
   unsigned answers_held_ = 0;
   unsigned answers_used_ = 0;

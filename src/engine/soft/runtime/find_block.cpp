@@ -70,6 +70,20 @@ const Block* Cpu::find_block_slow() {
     if (!b) return nullptr;
     lasting = b->armed && !b->crosses();
   }
+  if (!code64()) {
+    const u64 room = u64{s.seg[static_cast<u8>(Seg::cs)].limit} - rip;  // bytes after the first
+    if (b->bytes - 1u > room) {  // some of it lies beyond the limit: instruction by instruction
+      if (b->insns[0].length - 1u > room) {
+        gp0();
+        return nullptr;
+      }
+      if (!single_) {
+        failed_ = Step::single;
+        return nullptr;
+      }
+      lasting = false;
+    }
+  }
   if (lasting) blocks_->remember(rip, b);
   return b;
 }

@@ -46,6 +46,7 @@ bool Cpu::locked_pointer(u64 la, unsigned n, std::byte*& host, bool& is_mmio, x8
     failed_ = Step::single;
     return false;
   }
+  if (watching_) [[unlikely]] note_access(la, n, true);
   // The store comes after this returns, so the pages count as written when the instruction ends.
   if (first.code) late_code_writes_[0] = first.gpa.page_number();
   if (second.code) late_code_writes_[1] = second.gpa.page_number();

@@ -166,6 +166,7 @@ bool Cpu::read_slow(u64 la, unsigned size, u64& v, Seg seg, bool system) {
   if (!check_linear(la, size, seg, system)) return false;
   Place first;
   if (!resolve(la, Prot::read, system, first)) return false;
+  if (watching_) [[unlikely]] note_access(la, size, false);
   const unsigned room = static_cast<unsigned>(page_size - (la & page_mask));
   if (size <= room) return read_place(first, size, v);
   Place second;
@@ -184,6 +185,7 @@ bool Cpu::write_slow(u64 la, unsigned size, u64 v, Seg seg, bool system) {
   const unsigned room = static_cast<unsigned>(page_size - (la & page_mask));
   const bool crosses = size > room;
   if (crosses && !resolve(la + room, Prot::write, system, second)) return false;
+  if (watching_) [[unlikely]] note_access(la, size, true);
   if ((first.code || second.code) && !single_) {
     failed_ = Step::single;
     return false;
@@ -194,6 +196,7 @@ bool Cpu::write_slow(u64 la, unsigned size, u64 v, Seg seg, bool system) {
 
 bool Cpu::read_bytes(u64 la, void* into, unsigned n, Seg seg) {
   if (!check_linear(la, n, seg, true)) return false;
+  if (watching_) [[unlikely]] note_access(la, n, false);
   auto* to = static_cast<u8*>(into);
   while (n) {
     const unsigned room = static_cast<unsigned>(page_size - (la & page_mask));
@@ -238,6 +241,7 @@ bool Cpu::probe_write(u64 la, unsigned n, Seg seg) {
 
 bool Cpu::write_bytes(u64 la, const void* from, unsigned n, Seg seg) {
   if (!probe_write(la, n, seg)) return false;
+  if (watching_) [[unlikely]] note_access(la, n, true);
   const auto* bytes = static_cast<const u8*>(from);
   while (n) {
     const unsigned room = static_cast<unsigned>(page_size - (la & page_mask));

@@ -2,6 +2,7 @@
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
+#include "engine/soft/system/debug.hpp"
 
 namespace bhyve::soft {
 
@@ -49,8 +50,12 @@ void Cpu::update_mode() {
   }
   for (unsigned n = 0; n < 6; ++n) seg_base[n] = s.seg[n].base;
   ac_ = cpl_ == 3 && (s.cr0 & x86::cr0::am) && (sysflags & rflags::ac);
-  slow_ = mtrap_exit_ || (sysflags & rflags::tf) || (s.dr7 & 0xff);
-  tlb_ = ac_ ? &never_hits_ : &tlb_for(false);
+  slow_ = mtrap_exit_ || (sysflags & rflags::tf) || (s.dr7 & x86::dr::dr7_enables) ||
+          pending_debug_;
+  watching_ = (s.dr7 & x86::dr::dr7_enables) && watches_data(s.dr7);
+  // With TF, string instructions stop after each iteration, as they do without direct access.
+  const bool look = ac_ || watching_ || (sysflags & rflags::tf);
+  tlb_ = look ? &never_hits_ : &tlb_for(false);
   blocks_->set_mode(static_cast<u8>(static_cast<u8>(code_size_) | (cpl_ == 3 ? 4 : 0)));
 }
 

@@ -65,13 +65,19 @@ Step Cpu::execute(const Block& b) {
 /// Executes the instruction at rip alone. Only here may it touch devices or store into code; and
 /// only here are the answers to its earlier accesses looked at.
 Step Cpu::step_one() {
-  const bool shadow = s.interrupt_shadow;
-  const bool trap = sysflags & rflags::tf;
-  s.interrupt_shadow = false;
+  const bool shadow = s.interrupt_shadow, debug_shadow = debug_shadow_;
+  const bool stepped = sysflags & rflags::tf, resumed = resume_single_;
   current_ = nullptr;
   resume_single_ = false;
+  if (Step due; !debug_shadow && !resumed && debug_before(due)) return due;
+  s.interrupt_shadow = debug_shadow_ = step_suppressed_ = false;
+  single_ = true;
   const Block* b = find_block();
+  single_ = false;
   if (!b) return failed_;
+  const u64 resume_flag = s.dr7 & x86::dr::dr7_enables ? rflags::rf : sysflags & rflags::rf;
+  sysflags &= ~rflags::rf;
+  data_hits_ = 0;
   gpr[17] = rip;
   const Insn& i = b->insns[0];
   current_ = &i;
@@ -86,16 +92,22 @@ Step Cpu::step_one() {
   }
   if (st == Step::exit && exit_.code != abi::ExitCode::hlt) {
     s.interrupt_shadow = shadow;
+    debug_shadow_ = debug_shadow;
+    sysflags |= resume_flag;  // its breakpoint has had its chance
     return st;
   }
   forget_answers();
-  if (trap && (st == Step::branch || st == Step::stop || st == Step::repeat)) {
-    if (st == Step::repeat) rip = rip_of(i);
-    s.dr6 |= x86::dr::dr6_bs;
-    if (!deliver({x86::Vector::db, false, 0}, EventKind::exception, rip)) return Step::exit;
-    return Step::stop;
+  if (st == Step::fault) {
+    pending_debug_ = 0;
+    return st;
   }
-  return st;
+  if (st == Step::repeat) {
+    rip = rip_of(i);
+    if (slow_) sysflags |= rflags::rf;  // what interrupts it must not find its breakpoint again
+  }
+  // Of MOV SS in a row only the first holds events off.
+  if (debug_shadow && debug_shadow_) s.interrupt_shadow = debug_shadow_ = false;
+  return debug_after(st, stepped);
 }
 
 /// Acts on what a block or an instruction came to. False: leave run().
@@ -110,11 +122,14 @@ bool Cpu::settle(Step st) {
       return true;
     case Step::stop:
       if (window_ && interrupts_enabled()) request_check();
-      if (!(s.dr7 & 0xff)) sysflags &= ~rflags::rf;  // RF only matters to breakpoints
+      // RF only matters to breakpoints.
+      if (!(s.dr7 & x86::dr::dr7_enables)) sysflags &= ~rflags::rf;
       return true;
     case Step::fault: {
       ++counters.faults;
       forget_answers();
+      // General detect is a fault; instruction breakpoints do not come this way.
+      if (fault_.vector == x86::Vector::db) sysflags |= rflags::rf;
       return deliver(fault_, EventKind::exception, rip);
     }
     case Step::single: {

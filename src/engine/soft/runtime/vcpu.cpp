@@ -80,6 +80,8 @@ void Cpu::load_state(StateGroups groups, const VcpuState& in) {
                      ss.access & x86::Segment::unusable ? cs.access : ss.access))
                : 0;
   }
+  pending_debug_ = data_hits_ = 0;
+  debug_shadow_ = false;
   forget_answers();
   awaiting_answer_ = resume_single_ = false;
   flush_tlb(false);

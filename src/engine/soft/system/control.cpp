@@ -90,7 +90,7 @@ bool debug_access(Cpu& cpu, unsigned& number) {
     return false;
   }
   if (cpu.s.dr7 & x86::dr::dr7_gd) {
-    cpu.s.dr6 |= x86::dr::dr6_bd;
+    cpu.s.dr6 = (cpu.s.dr6 & ~x86::dr::dr6_hits) | x86::dr::dr6_bd;
     cpu.raise(x86::Vector::db);
     return false;
   }

@@ -246,11 +246,13 @@ bool Cpu::deliver(const Fault& f, EventKind kind, u64 return_rip) {
     bool single;
   } const delivering(*this);
   Event event{f, kind, return_rip};
+  data_hits_ = 0;
   // Each fault on the way either escalates or is of a kind that cannot fault again; the bound only
   // stops what the architecture leaves open (benign faults in a row).
   for (unsigned attempts = 0; attempts < 8; ++attempts) {
     if (deliver_once(*this, event)) {
-      s.interrupt_shadow = false;
+      s.interrupt_shadow = debug_shadow_ = false;
+      if (data_hits_) add_debug_trap(data_hits_);  // the frame was written where one watches
       if (event.kind == EventKind::nmi) s.nmi_blocked = true;
       if (event.fault.vector == x86::Vector::db && s.dr7 & x86::dr::dr7_gd) {
         s.dr7 &= ~x86::dr::dr7_gd;

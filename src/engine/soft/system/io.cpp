@@ -32,6 +32,7 @@ bool port_allowed(Cpu& cpu, u16 port, unsigned size) {
 
 /// The access itself, or the caller's answer to it. False: failed().
 bool pio(Cpu& cpu, const Insn& i, u16 port, unsigned size, u32& value, Dir dir) {
+  cpu.note_port(port, size);
   if (cpu.take_pio_answer(port, size, dir, value)) return true;
   ++cpu.counters.pio;
   switch (cpu.leave().pio(cpu.id(), port, size, value, dir)) {

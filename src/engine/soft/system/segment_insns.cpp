@@ -54,7 +54,7 @@ bool load_data(Cpu& cpu, Seg seg, u16 selector) {
 Step loaded(Cpu& cpu, const Insn& i, Seg seg) {
   if (seg != Seg::ss) return Step::next;
   cpu.update_mode();
-  cpu.set_interrupt_shadow();
+  cpu.set_stack_shadow();
   return cpu.finish(i);
 }
 

@@ -15,6 +15,7 @@ namespace {
 
 Step software_event(Cpu& cpu, const Insn& i, u8 vector, Cpu::EventKind kind) {
   const Event event{{static_cast<Vector>(vector), false, 0}, kind, cpu.next_rip(i)};
+  cpu.suppress_single_step();
   return deliver_once(cpu, event) ? Step::stop : cpu.failed();
 }
 
@@ -34,6 +35,7 @@ bool redirected(Cpu& cpu, u8 vector, bool& to_v86) {
 }
 
 Step int_v86_redirected(Cpu& cpu, const Insn& i, u8 vector) {
+  cpu.suppress_single_step();
   const bool virtual_if = iopl(cpu) < 3;
   u32 target = 0;
   if (!cpu.read(u64{vector} * 4, target)) return cpu.failed();
@@ -81,6 +83,7 @@ Step h_into(Cpu& cpu, const Insn& i) {
 Step h_icebp(Cpu& cpu, const Insn& i) {
   // INT1 is a #DB without DPL check; DR6 stays as it is. A fault on the way belongs to it, which
   // deliver() handles like those of other exceptions.
+  cpu.suppress_single_step();
   return cpu.deliver({Vector::db, false, 0}, Cpu::EventKind::exception, cpu.next_rip(i))
              ? Step::stop
              : cpu.failed();
@@ -105,6 +108,7 @@ Step h_syscall(Cpu& cpu, const Insn& i) {
   cpu.r(Gpr::rcx) = cpu.next_rip(i);
   cpu.r(Gpr::r11) = flags & ~rfl::rf;
   cpu.set_rflags((flags & ~(cpu.s.sfmask | rfl::rf)) | rfl::fixed1);
+  if (!(cpu.sysflags & rfl::tf)) cpu.suppress_single_step();
   const u16 cs = static_cast<u16>(cpu.s.star >> 32 & 0xfffc);
   cpu.s.seg[static_cast<u8>(Seg::ss)] = flat_data(static_cast<u16>(cs + 8), 0);
   commit_code(cpu, flat_code(cs, 0, true), 0, cpu.s.lstar);
