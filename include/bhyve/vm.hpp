@@ -9,6 +9,7 @@
 #include "bhyve/abi/exit_code.hpp"
 #include "bhyve/config.hpp"
 #include "bhyve/inspect.hpp"
+#include "bhyve/run_result.hpp"
 
 namespace bhyve {
 
@@ -19,7 +20,7 @@ namespace bhyve {
 /// VM's directory is made, or the one that an earlier run left is used again. On failure nothing
 /// that this call made is left behind. EBUSY when a VM of that name runs. Takes over SIGTERM (ACPI
 /// power button) and SIGINT for the time of the run. One run at a time in a process.
-[[nodiscard]] Result<abi::SuspendHow> run_vm(const Config& config);
+[[nodiscard]] Result<RunResult> run_vm(const Config& config);
 
 /// Checks a configuration as run_vm() would, without making anything.
 [[nodiscard]] Result<void> check_config(const Config& config);

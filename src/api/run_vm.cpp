@@ -10,39 +10,39 @@ namespace bhyve {
 namespace {
 
 /// The machine in its directory, from the control socket's first byte to its last.
-Result<abi::SuspendHow> run_in(api::VmDirectory& vm, machine::Machine& machine, bool& destroy) {
+Result<RunResult> run_in(api::VmDirectory& vm, machine::Machine& machine, bool& destroy) {
   auto listener = vm.listen();
   if (!listener) return tl::make_unexpected(listener.error());
   if (auto ok = vm.write_state("running"); !ok) return tl::make_unexpected(ok.error());
   api::ControlCommands commands(machine);
-  auto how = [&] {
+  auto result = [&] {
     const api::ControlServer server(std::move(*listener),
                                     [&](const api::Json& request) { return commands.run(request); });
     return machine.run();
   }();
   vm.remove_socket();
   destroy = commands.destroy_asked();
-  return how;
+  return result;
 }
 
-Result<abi::SuspendHow> run_locked(api::VmDirectory& vm, const Config& config) {
+Result<RunResult> run_locked(api::VmDirectory& vm, const Config& config) {
   const api::SignalWatch signals;
   auto machine = machine::Machine::create(config);
   if (!machine) return tl::make_unexpected(machine.error());
   if (auto ok = vm.write_config(config); !ok) return tl::make_unexpected(ok.error());
   bool destroy = false;
-  auto how = [&] {
+  auto result = [&] {
     const api::SignalWatch::Listener listener(signals, **machine);
     return run_in(vm, **machine, destroy);
   }();
-  const bool over = how && *how == abi::SuspendHow::poweroff &&
+  const bool over = result && result->how == abi::SuspendHow::poweroff &&
                     (*machine)->config().destroy_on_poweroff;
   if (destroy || over) {
     if (auto gone = vm.destroy(); !gone) return tl::make_unexpected(gone.error());
   } else if (auto ok = vm.write_state("stopped"); !ok) {
     return tl::make_unexpected(ok.error());
   }
-  return how;
+  return result;
 }
 
 }  // namespace
@@ -54,16 +54,16 @@ Result<void> check_config(const Config& config) {
   return {};
 }
 
-Result<abi::SuspendHow> run_vm(const Config& config) {
+Result<RunResult> run_vm(const Config& config) {
   log_init();
   if (auto ok = check_config(config); !ok) return tl::make_unexpected(ok.error());
   auto vm = api::VmDirectory::acquire(config.raw("name").value_or(""),
                                       api::VmDirectory::Mode::open_or_create);
   if (!vm) return tl::make_unexpected(vm.error());
-  auto how = run_locked(*vm, config);
+  auto result = run_locked(*vm, config);
   // Nothing half-made stays: a VM that was there before does.
-  if (!how && vm->created()) (void)vm->destroy();
-  return how;
+  if (!result && vm->created()) (void)vm->destroy();
+  return result;
 }
 
 }  // namespace bhyve

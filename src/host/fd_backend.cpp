@@ -22,8 +22,8 @@ bool again(int error) { return error == EAGAIN || error == EWOULDBLOCK || error 
 
 }  // namespace
 
-FdBackend::FdBackend(EventLoop& loop, int in, int out)
-    : loop_(loop), in_(in, PrivateFd::Use::input), out_(out, PrivateFd::Use::output) {
+FdBackend::FdBackend(EventLoop& loop, int in, int out, int patience_ms)
+    : loop_(loop), patience_ms_(patience_ms), in_(in, PrivateFd::Use::input), out_(out, PrivateFd::Use::output) {
   ignore_sigpipe();
   // Probe with a watched event: epoll refuses regular files, which are always ready.
   const auto probe = [this](int fd, u32 event, auto member) -> EventLoop::Watch {
@@ -155,7 +155,9 @@ void FdBackend::flush() {
       const std::lock_guard lock(out_mutex_);
       if (drain_locked()) break;
     }
-    out_.wait_writable();
+    if (out_.wait_writable(patience_ms_)) continue;
+    const std::lock_guard lock(out_mutex_);
+    waiting_.clear();
   }
   // The client hears of the room from the loop's thread, as always.
   loop_.post([this] { output_ready(); });

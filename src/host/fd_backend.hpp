@@ -18,8 +18,9 @@ class FdBackend final : public CharBackend {
  public:
   static constexpr usize output_limit = 64 * KiB;
 
-  /// The descriptors and the loop must outlive this object.
-  FdBackend(EventLoop& loop, int in, int out);
+  /// The descriptors and the loop must outlive this object. flush() waits `patience_ms` at a time for
+  /// the other side to take something and drops the rest then; -1: for ever.
+  FdBackend(EventLoop& loop, int in, int out, int patience_ms = -1);
   ~FdBackend() override;  ///< detaches and flushes
 
   void attach(CharClient* client) override;
@@ -34,6 +35,7 @@ class FdBackend final : public CharBackend {
   bool drain_locked();
 
   EventLoop& loop_;
+  const int patience_ms_;
   PrivateFd in_, out_;
   EventLoop::Watch in_watch_ = 0, out_watch_ = 0;  ///< 0: not a thing epoll can watch
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -13,7 +14,11 @@ namespace bhyve::host {
 
 PrivateFd::PrivateFd(int fd, Use use) {
   struct stat st {};
-  if (::fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))) {
+  // Opening a pseudo-terminal's master again would make another terminal.
+  unsigned pty = 0;
+  const bool master = ::ioctl(fd, TIOCGPTN, &pty) == 0;
+  if (master) non_blocking_ = (::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
+  if (!master && ::fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))) {
     const int mode = use == Use::input ? O_RDONLY : O_WRONLY;
     // Opening through /proc gives a description of our own with flags of its own.
     fd_.reset(::open(fmt::format("/proc/self/fd/{}", fd).c_str(),
@@ -47,9 +52,9 @@ ssize_t PrivateFd::read_some(std::span<u8> bytes) const {
   return ::read(get(), bytes.data(), bytes.size());
 }
 
-void PrivateFd::wait_writable() const {
+bool PrivateFd::wait_writable(int patience_ms) const {
   pollfd p{get(), POLLOUT, 0};
-  static_cast<void>(::poll(&p, 1, -1));
+  return ::poll(&p, 1, patience_ms) != 0;  // an interrupted wait is no reason to give up
 }
 
 }  // namespace bhyve::host

@@ -24,8 +24,8 @@ class PrivateFd final {
   [[nodiscard]] ssize_t write_some(std::span<const u8> bytes) const;
   /// Bytes read, 0 at the end, or -1 with errno (EAGAIN: nothing there). Does not block.
   [[nodiscard]] ssize_t read_some(std::span<u8> bytes) const;
-  /// Blocks until write_some() may go on.
-  void wait_writable() const;
+  /// Blocks until write_some() may go on; false after `patience_ms` (-1: never) without.
+  bool wait_writable(int patience_ms) const;
 
  private:
   [[nodiscard]] bool ready(short events) const;

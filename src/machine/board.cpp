@@ -3,8 +3,7 @@
 #include <algorithm>
 
 #include "dev/pci/hostbridge.hpp"
-#include "host/stdio_backend.hpp"
-#include "host/tty_backend.hpp"
+#include "host/char_open.hpp"
 #include "platform/layout.hpp"
 #include "platform/pci_routing.hpp"
 
@@ -24,13 +23,14 @@ constexpr std::array<ComPort, com_ports> coms{{{layout::port_com1, layout::irq_c
                                                {layout::port_com4, layout::irq_com4}}};
 
 Result<std::unique_ptr<host::CharBackend>> open_backend(host::EventLoop& loop,
+                                                        const std::string& device,
                                                         const std::string& path) {
-  const auto up = [](auto backend) -> Result<std::unique_ptr<host::CharBackend>> {
-    if (!backend) return tl::make_unexpected(backend.error());
-    return std::unique_ptr<host::CharBackend>(std::move(*backend));
-  };
-  return path == "stdio" ? up(host::StdioBackend::open(loop))
-                         : up(host::TtyBackend::open(loop, path));
+  const auto spec = host::parse_char_spec(path);
+  if (!spec) return fail(EINVAL, "-l {},{}: {}", device, path, spec.error().message);
+  auto backend = host::open_char_backend(loop, device, *spec);
+  if (!backend)
+    return fail(backend.error().code, "-l {},{}: {}", device, path, backend.error().message);
+  return backend;
 }
 
 }  // namespace
@@ -43,7 +43,10 @@ Board::Board(vmm::Vm& vm, host::EventLoop& loop)
                {layout::s5_sleep_type, layout::acpi_enable, layout::acpi_disable}),
       i8042_(vm.chips().connect_isa(layout::irq_keyboard), vm.chips().connect_isa(layout::irq_mouse),
              [this] { suspend(SuspendHow::reset); }),
-      port92_([this] { suspend(SuspendHow::reset); }) {
+      port92_([this] { suspend(SuspendHow::reset); }),
+      debug_exit_([this](u8 status) {
+        if (vm_.suspend(SuspendHow::poweroff)) debug_exit_status_ = status;
+      }) {
   lifecycle_ = {&reset_control_, &pci_ports_, &acpi_pm_, &i8042_, &port92_};
 }
 
@@ -67,6 +70,10 @@ Result<void> Board::build(const MachineConfig& config) {
     if (config.com[n].empty()) continue;
     if (auto ok = add_uart(n, config.com[n]); !ok) return ok;
   }
+  if (!config.debugcon.empty())
+    if (auto ok = add_debug_console(config.debugcon); !ok) return ok;
+  if (config.testdev)
+    if (auto ok = add_testdev(); !ok) return ok;
   return memory_.add(layout::pci_ecam, layout::pci_ecam_size, ecam_);
 }
 
@@ -138,9 +145,8 @@ Result<void> Board::add_pci(const PciDevice& device) {
 }
 
 Result<void> Board::add_uart(unsigned port, const std::string& path) {
-  auto backend = open_backend(loop_, path);
-  if (!backend)
-    return fail(backend.error().code, "-l com{},{}: {}", port + 1, path, backend.error().message);
+  auto backend = open_backend(loop_, fmt::format("com{}", port + 1), path);
+  if (!backend) return tl::make_unexpected(backend.error());
   const ComPort& com = coms[port];
   auto uart = std::make_unique<dev::UartLpc>(fmt::format("uart.com{}", port + 1),
                                              vm_.chips().connect_isa(com.irq), std::move(*backend));
@@ -149,6 +155,37 @@ Result<void> Board::add_uart(unsigned port, const std::string& path) {
   lifecycle_.push_back(uart.get());
   uarts_.push_back(std::move(uart));
   return {};
+}
+
+Result<void> Board::add_debug_console(const std::string& path) {
+  auto backend = open_backend(loop_, "debugcon", path);
+  if (!backend) return tl::make_unexpected(backend.error());
+  debug_console_ = std::make_unique<dev::DebugConsole>(std::move(*backend));
+  lifecycle_.push_back(debug_console_.get());
+  return ports_.add(dev::DebugConsole::port, dev::DebugConsole::ports, *debug_console_);
+}
+
+/// Its lines are the ISA interrupts where there are such, and inputs of the I/O APIC above.
+Result<void> Board::add_testdev() {
+  constexpr unsigned isa_lines = 16, cascade = 2;
+  std::array<intc::IrqPin*, dev::TestDev::lines> pins{};
+  for (unsigned line = 0; line < pins.size(); ++line)
+    pins[line] = line < isa_lines && line != cascade ? &vm_.chips().connect_isa(line)
+                                                     : &vm_.chips().connect_gsi(line);
+  testdev_ = std::make_unique<dev::TestDev>(pins);
+  lifecycle_.push_back(testdev_.get());
+  using dev::TestDev;
+  const struct {
+    u16 base, size;
+    bus::Pio* device;
+  } map[] = {{TestDev::port_echo, TestDev::echo_ports, &testdev_->echo()},
+             {TestDev::port_flush, TestDev::flush_ports, &testdev_->flush()},
+             {TestDev::port_echo_bytes, TestDev::echo_ports, &testdev_->echo_bytes()},
+             {TestDev::port_lines, TestDev::lines, &testdev_->line_ports()},
+             {dev::DebugExit::port, dev::DebugExit::ports, &debug_exit_}};
+  for (const auto& [base, size, device] : map)
+    if (auto ok = ports_.add(base, size, *device); !ok) return ok;
+  return memory_.add(Gpa(TestDev::window_base), TestDev::window_size, testdev_->window());
 }
 
 void Board::start() {

@@ -1,6 +1,8 @@
 #pragma once
 #include <array>
+#include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "bus/mmio_map.hpp"
@@ -14,6 +16,9 @@
 #include "dev/misc/post_port.hpp"
 #include "dev/misc/reset_control.hpp"
 #include "dev/ps2/i8042_lpc.hpp"
+#include "dev/testdev/debug_console.hpp"
+#include "dev/testdev/debug_exit.hpp"
+#include "dev/testdev/testdev.hpp"
 #include "dev/uart/uart_lpc.hpp"
 #include "host/event_loop.hpp"
 #include "machine/machine_config.hpp"
@@ -41,6 +46,12 @@ class Board final {
   /// Slot of the LPC bridge on bus 0; where firmware tables expect one when there is none.
   [[nodiscard]] u8 lpc_slot() const { return lpc_slot_; }
 
+  /// Exit status that the guest chose through the debug exit port. Once no vCPU runs any more.
+  [[nodiscard]] std::optional<u8> debug_exit() const {
+    const int status = debug_exit_status_.load();
+    return status < 0 ? std::nullopt : std::optional(static_cast<u8>(status));
+  }
+
   void start();
   /// No callback of a device runs and all console output is out when this returns.
   void pause();
@@ -51,6 +62,8 @@ class Board final {
   Result<void> map_ports();
   Result<void> add_pci(const PciDevice& device);
   Result<void> add_uart(unsigned port, const std::string& path);
+  Result<void> add_debug_console(const std::string& path);
+  Result<void> add_testdev();
   [[nodiscard]] bus::PciWiring wire(const PciDevice& device);
   [[nodiscard]] std::unique_ptr<bus::PciFunction> make_function(const PciDevice& device);
   void suspend(abi::SuspendHow how) { (void)vm_.suspend(how); }
@@ -74,6 +87,10 @@ class Board final {
   std::array<intc::IrqPin*, 16> pirq_pins_{};  ///< PIC inputs that links may be routed to
   std::vector<std::unique_ptr<bus::PciFunction>> functions_;
   std::vector<std::unique_ptr<dev::UartLpc>> uarts_;
+  std::unique_ptr<dev::DebugConsole> debug_console_;
+  std::unique_ptr<dev::TestDev> testdev_;
+  std::atomic<int> debug_exit_status_{-1};  ///< -1: not used
+  dev::DebugExit debug_exit_;
   std::vector<bus::Lifecycle*> lifecycle_;
 };
 

@@ -117,7 +117,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const Config& config) {
   return std::unique_ptr<Machine>(new Machine(std::move(parts)));
 }
 
-Result<abi::SuspendHow> Machine::run() {
+Result<RunResult> Machine::run() {
   Parts& p = *parts_;
   p.vm->start();
   p.board->start();
@@ -126,7 +126,7 @@ Result<abi::SuspendHow> Machine::run() {
   p.vm->pause();
   p.board->pause();
   if (auto failure = p.exits->failure()) return tl::make_unexpected(std::move(*failure));
-  return p.vm->suspended();
+  return RunResult{p.vm->suspended(), p.board->debug_exit()};
 }
 
 const MachineConfig& Machine::config() const { return parts_->config; }

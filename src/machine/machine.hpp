@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "bhyve/abi/exit_code.hpp"
 #include "bhyve/inspect.hpp"
+#include "bhyve/run_result.hpp"
 #include "machine/machine_config.hpp"
 
 namespace bhyve::machine {
@@ -21,7 +22,7 @@ class Machine final {
   Machine& operator=(const Machine&) = delete;
 
   /// Runs the guest until the VM is suspended and all its output is out.
-  [[nodiscard]] Result<abi::SuspendHow> run();
+  [[nodiscard]] Result<RunResult> run();
 
   [[nodiscard]] const MachineConfig& config() const;
 

@@ -10,6 +10,7 @@
 
 #include "base/bits.hpp"
 #include "bhyve/devices.hpp"
+#include "machine/lpc_config.hpp"
 #include "platform/layout.hpp"
 
 namespace bhyve::machine {
@@ -147,26 +148,12 @@ Result<void> read_pci(const Config& config, MachineConfig& out) {
       }
     }
   }
-  for (unsigned n = 0; n < com_ports; ++n) {
-    const std::string variable = fmt::format("lpc.com{}.path", n + 1);
-    auto path = config.get_text(variable, "");
-    if (!path) return tl::make_unexpected(path.error());
-    if (path->empty()) continue;
-    if (!lpc) return fail(EINVAL, "-l com{}: expected an lpc device, e.g. -s 31,lpc", n + 1);
-    if (path->starts_with("tcp="))
-      return fail(ENOTSUP, "-l com{},{}: TCP back ends are not in this build", n + 1, *path);
-    if (*path != "stdio" && !path->starts_with('/'))
-      return fail(EINVAL, "-l com{},{}: expected stdio or the path of a terminal", n + 1, *path);
-    if (*path == "stdio" && std::find(out.com.begin(), out.com.end(), "stdio") != out.com.end())
-      return fail(EINVAL, "-l com{},stdio: another port has stdio already", n + 1);
-    out.com[n] = std::move(*path);
-  }
-  return {};
+  return read_lpc(config, lpc, out);
 }
 
 /// Parts of bhyve that are no devices of -s and that this build does not have.
 Result<void> refuse_absent(const Config& config) {
-  for (const char* name : {"lpc.bootrom", "lpc.fwcfg", "lpc.tpm", "lpc.pc-testdev"})
+  for (const char* name : {"lpc.bootrom", "lpc.fwcfg", "lpc.tpm"})
     if (config.has(name) || config.has_below(name))
       return fail(ENOTSUP, "-l {}: this device is not in this build", std::string_view(name).substr(4));
   const auto port = config.get_integer("gdb.port", 0);

@@ -41,7 +41,9 @@ struct MachineConfig final {
   std::string uuid;  ///< empty: derived from the name
 
   std::vector<PciDevice> pci;
-  std::array<std::string, com_ports> com;  ///< back end of com1-4, empty: no port
+  std::array<std::string, com_ports> com;  ///< back end of com1-4 (host::parse_char_spec), empty: no port
+  std::string debugcon;                    ///< the same of the debug console
+  bool testdev = false;                    ///< -l pc-testdev
   std::vector<std::vector<unsigned>> cpusets;  ///< host CPUs of each vCPU, empty: any
 };
 

@@ -94,7 +94,7 @@ Result<void> set_lpc_device(Config& config, std::string_view text) {
     return {};
   }
   if (value.empty()) return expected("{}: expected a value after the comma", device);
-  if (device.starts_with("com")) {
+  if (device.starts_with("com") || device == "debugcon") {
     config.set(node + ".path", value);
   } else if (device == "bootrom") {
     const auto [path, variables] = head(value);

@@ -10,8 +10,9 @@
 namespace {
 
 /// bhyve's exit status for each way in which a run ends.
-int exit_status(bhyve::abi::SuspendHow how) {
-  switch (how) {
+int exit_status(const bhyve::RunResult& result) {
+  if (result.debug_exit) return *result.debug_exit;
+  switch (result.how) {
     case bhyve::abi::SuspendHow::reset: return 0;
     case bhyve::abi::SuspendHow::poweroff: return 1;
     case bhyve::abi::SuspendHow::halt: return 2;
@@ -38,8 +39,8 @@ int run(const tool::Options& options) {
       return tool::status_usage;
     case Action::run: break;
   }
-  const auto how = bhyve::run_vm(options.config);
-  return how ? exit_status(*how) : complain(tool::status_error, how.error().message);
+  const auto result = bhyve::run_vm(options.config);
+  return result ? exit_status(*result) : complain(tool::status_error, result.error().message);
 }
 
 }  // namespace

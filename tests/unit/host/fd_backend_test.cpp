@@ -4,57 +4,18 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
-#include <condition_variable>
 #include <string>
 #include <thread>
 
+#include "char_client.hpp"
 #include "host/stdio_backend.hpp"
 #include "host/tty_backend.hpp"
 
 namespace bhyve::host {
 namespace {
 
-/// Takes `room` bytes at most until more room is made.
-class Client final : public CharClient {
- public:
-  explicit Client(usize room = ~usize{0}) : room_(room) {}
-  usize can_receive() override {
-    const std::lock_guard lock(mutex_);
-    return room_;
-  }
-  void receive(std::span<const u8> bytes) override {
-    const std::lock_guard lock(mutex_);
-    ASSERT_LE(bytes.size(), room_);
-    room_ -= bytes.size();
-    got_.append(bytes.begin(), bytes.end());
-    changed_.notify_all();
-  }
-  void writable() override {
-    const std::lock_guard lock(mutex_);
-    writable_ = true;
-    changed_.notify_all();
-  }
-  void make_room(usize n) {
-    const std::lock_guard lock(mutex_);
-    room_ += n;
-  }
-  std::string wait_for(usize n) {
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, std::chrono::seconds(20), [&] { return got_.size() >= n; });
-    return got_;
-  }
-  bool wait_writable() {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return writable_; });
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  usize room_;
-  std::string got_;
-  bool writable_ = false;
-};
+using test::bytes;
+using test::Client;
 
 struct Pipe {
   UniqueFd in, out;
@@ -63,10 +24,6 @@ struct Pipe {
     if (::pipe2(fds, O_CLOEXEC) == 0) in.reset(fds[0]), out.reset(fds[1]);
   }
 };
-
-std::span<const u8> bytes(const std::string& s) {
-  return {reinterpret_cast<const u8*>(s.data()), s.size()};
-}
 
 TEST(FdBackend, PipedInputWaitsForRoomAndNothingIsLost) {
   EventLoop loop("test");
