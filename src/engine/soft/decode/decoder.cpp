@@ -26,6 +26,19 @@ const ZydisDecoder& decoder_for(CodeSize size) {
   return decoders.by_size[static_cast<unsigned>(size)];
 }
 
+/// SIB base 101b with mod 00b means no base, whatever REX.B says (SDM vol. 2, table 2-3). Zydis 4.0
+/// names R13 when REX.B and 67h come together.
+bool has_no_base(const Decoded& d) {
+  const auto& raw = d.info.raw;
+  return (d.info.attributes & ZYDIS_ATTRIB_HAS_SIB) && raw.modrm.mod == 0 && raw.sib.base == 5;
+}
+
+/// Knights Corner's vector extensions share encodings with nothing that other processors have.
+bool is_knights_corner(const Decoded& d) {
+  return d.info.meta.isa_set >= ZYDIS_ISA_SET_KNCE &&
+         d.info.meta.isa_set <= ZYDIS_ISA_SET_KNC_PF_HINT;
+}
+
 /// Fills the memory operand's fields.
 void bind_memory(const Decoded& d, const ZydisDecodedOperand& op, Insn& out) {
   const auto& m = op.mem;
@@ -49,7 +62,7 @@ void bind_memory(const Decoded& d, const ZydisDecodedOperand& op, Insn& out) {
       return;
     }
     out.disp = static_cast<i32>(disp);
-  } else if (m.base != ZYDIS_REGISTER_NONE) {
+  } else if (m.base != ZYDIS_REGISTER_NONE && !has_no_base(d)) {
     out.base = slot_of(m.base);
   }
 }
@@ -140,8 +153,9 @@ Decoder::Status Decoder::decode(const Cpu& cpu, const u8* bytes, unsigned availa
     out.prefix |= static_cast<u8>(Prefix::rep);
   if (d.info.attributes & ZYDIS_ATTRIB_HAS_REPNE) out.prefix |= static_cast<u8>(Prefix::repne);
 
-  if (!bind_integer(d, out) && !bind_system(d, out) &&
-      !bind_replay(d, out, const_cast<Cpu&>(cpu).vm().stubs)) {
+  if (is_knights_corner(d) ||
+      (!bind_integer(d, out) && !bind_system(d, out) &&
+       !bind_replay(d, out, const_cast<Cpu&>(cpu).vm().stubs))) {
     out.fn = raise_ud;
     ends_block = true;
     return Status::ok;

@@ -232,6 +232,15 @@ Step xlat(Cpu& c, const Insn& i) {
   return Step::next;
 }
 
+/// The operand is implicit: only the address size and the segment can be chosen.
+void bind_xlat(const Decoded& d, Insn& out) {
+  out.address_size = d.info.address_width == 64 ? 3 : d.info.address_width == 32 ? 2 : 1;
+  for (unsigned n = 0; n < d.info.operand_count; ++n)
+    if (is_mem(d.operands[n]))
+      out.seg = static_cast<u8>(d.operands[n].mem.segment - ZYDIS_REGISTER_ES) & 7;
+  out.fn = xlat;
+}
+
 Step nop(Cpu&, const Insn&) { return Step::next; }
 Step lahf(Cpu& c, const Insn&) {
   c.set_reg<u8>(1, static_cast<u8>(c.rflags()));
@@ -333,7 +342,14 @@ bool bind_move(const Decoded& d, Insn& out) {
       out.src = slot_of(d.operands[1].reg.value);
       out.fn = BHYVE_BY_SIZE(mov_store)[size];
       return true;
-    case ZYDIS_MNEMONIC_XLAT: out.fn = xlat; return true;
+    case ZYDIS_MNEMONIC_XLAT: bind_xlat(d, out); return true;
+    case ZYDIS_MNEMONIC_PAUSE:
+      if (!(d.info.attributes & ZYDIS_ATTRIB_HAS_REX) || !d.info.raw.rex.B) return false;
+      // With REX.B it is XCHG R8, rAX, REP prefix or not.
+      out.dst = slot::of(0);
+      out.src = slot::of(8);
+      out.fn = BHYVE_BY_SIZE(xchg_rr)[size_log2(d.info.operand_width)];
+      return true;
     case ZYDIS_MNEMONIC_MFENCE: out.fn = mfence; return true;
     case ZYDIS_MNEMONIC_LFENCE: out.fn = lfence; return true;
     case ZYDIS_MNEMONIC_SFENCE: out.fn = sfence; return true;

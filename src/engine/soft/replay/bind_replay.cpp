@@ -216,6 +216,31 @@ bool is_x87_control(const Decoded& d) {
   }
 }
 
+/// Control instructions that do not wait for a pending exception.
+bool is_x87_non_waiting(const Decoded& d) {
+  switch (d.info.mnemonic) {
+    case ZYDIS_MNEMONIC_FNCLEX: case ZYDIS_MNEMONIC_FNSTCW: case ZYDIS_MNEMONIC_FNSTSW:
+    case ZYDIS_MNEMONIC_FNINIT: return true;
+    default: return false;
+  }
+}
+
+/// Alignment that the memory operand must have (SDM vol. 1, 4.1.1): legacy SSE's 16 bytes but for
+/// the unaligned moves and string compares; with VEX and EVEX only the moves that say so.
+u8 alignment_of(const Decoded& d, Gate gate, unsigned bytes) {
+  switch (d.info.mnemonic) {
+    case ZYDIS_MNEMONIC_MOVUPS: case ZYDIS_MNEMONIC_MOVUPD: case ZYDIS_MNEMONIC_MOVDQU:
+    case ZYDIS_MNEMONIC_LDDQU: case ZYDIS_MNEMONIC_PCMPESTRI: case ZYDIS_MNEMONIC_PCMPESTRM:
+    case ZYDIS_MNEMONIC_PCMPISTRI: case ZYDIS_MNEMONIC_PCMPISTRM: return 1;
+    case ZYDIS_MNEMONIC_VMOVAPS: case ZYDIS_MNEMONIC_VMOVAPD: case ZYDIS_MNEMONIC_VMOVDQA:
+    case ZYDIS_MNEMONIC_VMOVDQA32: case ZYDIS_MNEMONIC_VMOVDQA64: case ZYDIS_MNEMONIC_VMOVNTPS:
+    case ZYDIS_MNEMONIC_VMOVNTPD: case ZYDIS_MNEMONIC_VMOVNTDQ:
+    case ZYDIS_MNEMONIC_VMOVNTDQA: return static_cast<u8>(bytes);
+    default: break;
+  }
+  return gate == Gate::sse && bytes == 16 ? 16 : 1;
+}
+
 bool never_replayed(const Decoded& d) {
   switch (d.info.mnemonic) {
     case ZYDIS_MNEMONIC_MASKMOVQ: case ZYDIS_MNEMONIC_MASKMOVDQU:
@@ -255,7 +280,9 @@ bool bind_replay(const Decoded& d, Insn& out, StubArena& stubs) {
     plan.use = writes(*m) ? (reads(*m) ? MemoryUse::read_write : MemoryUse::write) : MemoryUse::read;
     if (plan.memory_bytes == 0 || plan.memory_bytes > 64) return false;
     bind_masking(d, *m, plan);
+    plan.alignment = alignment_of(d, plan.gate, plan.memory_bytes);
   }
+  plan.x87_waits = (plan.gate == Gate::x87 || plan.gate == Gate::mmx) && !is_x87_non_waiting(d);
   if (plan.gate == Gate::x87 && !is_x87_control(d)) {
     plan.x87_pointers = true;
     plan.fop = static_cast<u16>((d.info.opcode & 7) << 8 | d.bytes[d.info.raw.modrm.offset]);

@@ -27,7 +27,28 @@ u8 vector_masked_bytes(ZydisMnemonic m) {
   }
 }
 
+/// Bytes per mask bit where Zydis' element size tells something else, 0 for others: parts of a
+/// vector are stored by elements of their name.
+u8 extracted_bytes(ZydisMnemonic m) {
+  switch (m) {
+    case ZYDIS_MNEMONIC_VEXTRACTF32X4: case ZYDIS_MNEMONIC_VEXTRACTF32X8:
+    case ZYDIS_MNEMONIC_VEXTRACTI32X4: case ZYDIS_MNEMONIC_VEXTRACTI32X8: return 4;
+    case ZYDIS_MNEMONIC_VEXTRACTF64X2: case ZYDIS_MNEMONIC_VEXTRACTF64X4:
+    case ZYDIS_MNEMONIC_VEXTRACTI64X2: case ZYDIS_MNEMONIC_VEXTRACTI64X4: return 8;
+    default: return 0;
+  }
+}
+
+/// Read whole whatever the mask says, though their class does not tell (exception type E4NF in the
+/// SDM): the mask's elements are not the operand's.
+bool reads_whole(ZydisMnemonic m) {
+  return m == ZYDIS_MNEMONIC_VGF2P8AFFINEQB || m == ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB ||
+         m == ZYDIS_MNEMONIC_VDBPSADBW;
+}
+
 bool suppresses_faults(const Decoded& d) {
+  if (reads_whole(d.info.mnemonic)) return false;
+  if (extracted_bytes(d.info.mnemonic)) return true;
   switch (d.info.meta.exception_class) {
     case ZYDIS_EXCEPTION_CLASS_E1NF: case ZYDIS_EXCEPTION_CLASS_E2NF:
     case ZYDIS_EXCEPTION_CLASS_E3NF: case ZYDIS_EXCEPTION_CLASS_E4NF:
@@ -76,6 +97,13 @@ void bind_masking(const Decoded& d, const ZydisDecodedOperand& memory, ReplayPla
   if (d.info.encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX || k <= ZYDIS_REGISTER_K0 ||
       k > ZYDIS_REGISTER_K7 || !suppresses_faults(d) || memory.element_size == 0)
     return;
+  if (const u8 bytes = extracted_bytes(d.info.mnemonic)) {
+    plan.mask_register = static_cast<u8>(k - ZYDIS_REGISTER_K0);
+    plan.masking = Masking::opmask;
+    plan.element_bytes = bytes;
+    plan.vector_bytes = static_cast<u8>(plan.memory_bytes);
+    return;
+  }
   const unsigned bits = mask_bits(d, memory);
   const bool broadcast = d.info.avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID;
   const unsigned in_memory = broadcast ? memory.element_count : bits;

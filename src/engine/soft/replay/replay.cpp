@@ -3,6 +3,8 @@
 #include <csignal>
 
 #include "engine/soft/replay/host_traps.hpp"
+#include "engine/soft/replay/parked_registers.hpp"
+#include "engine/soft/replay/special.hpp"
 
 namespace bhyve::soft {
 
@@ -115,9 +117,13 @@ Step replay_copied(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
   u8* copy = buffer + (la & 63);
   const auto seg = static_cast<x86::Seg>(+i.seg);
   const unsigned n = plan.memory_bytes;
+  if (la & (plan.alignment - 1u)) return c.gp0();
+  if (plan.x87_waits && ParkedRegisters(c.fpu).x87_pending()) return raise_x87_error(c);
   if (plan.masking != Masking::none) return replay_masked(c, i, plan, la);
   if (plan.use != MemoryUse::read && !c.probe_write(la, n, seg)) return c.failed();
-  if (plan.use != MemoryUse::write && !c.read_bytes(la, copy, n, seg)) return c.failed();
+  // An x87 store with an unmasked exception stores nothing: the copy must hold what is there.
+  const bool needs_old = plan.use != MemoryUse::write || plan.gate == Gate::x87;
+  if (needs_old && !c.read_bytes(la, copy, n, seg)) return c.failed();
   if (const Step st = run_stub(c, plan, copy); st != Step::next) return st;
   record_pointers(c, i, plan, la);
   if (plan.use != MemoryUse::read && !c.write_bytes(la, copy, n, seg)) return c.failed();

@@ -38,6 +38,8 @@ struct ReplayPlan final {
   Gate gate = Gate::none;
   bool simd = false;        ///< needs the guest's FPU state live
   bool x87_pointers = false;  ///< records FIP, FDP, FOP
+  bool x87_waits = false;     ///< a pending x87 exception comes before any fault of the operand
+  u8 alignment = 1;           ///< that the memory operand must have, else #GP(0)
   u16 fop = 0;
   Masking masking = Masking::none;
   u8 mask_register = 0;     ///< k or vector register

@@ -83,7 +83,8 @@ const ReplayPlan* StubArena::publish(const ReplayPlan& wanted, std::span<const u
   std::string key(reinterpret_cast<const char*>(code.data()), code.size());
   for (const u64 field :
        {u64{plan.memory_bytes}, static_cast<u64>(plan.use), static_cast<u64>(plan.gate),
-        u64{plan.simd}, u64{plan.x87_pointers}, u64{plan.fop}, static_cast<u64>(plan.masking),
+        u64{plan.simd}, u64{plan.x87_pointers}, u64{plan.x87_waits}, u64{plan.alignment},
+        u64{plan.fop}, static_cast<u64>(plan.masking),
         u64{plan.mask_register}, u64{plan.element_bytes}, u64{plan.vector_bytes}}) {
     key.push_back(static_cast<char>(field));
     key.push_back(static_cast<char>(field >> 8));

@@ -8,6 +8,7 @@ namespace {
 
 constexpr unsigned register_bytes = 10, registers_bytes = 8 * register_bytes;
 constexpr u16 fcw_initial = 0x37f, all_masked = 0x3f;
+constexpr u16 fcw_defined = 0x1f3f, fcw_fixed = 0x40;  // bit 6 reads as one, 7 and 13-15 as zero
 
 X87Format format_of(const Cpu& c, const Insn& i) {
   return {.wide = i.misc != 0, .real = c.real_mode() || c.v86_mode()};
@@ -24,10 +25,20 @@ void encode_environment(Cpu& c, X87Format format, u8* to) {
   e.encode(format, to);
 }
 
+/// The area holds the registers in stack order: a new TOP turns them, their contents stay.
+void turn_stack(LegacyRegion& x87, unsigned old_top, unsigned new_top) {
+  u8 before[8][16];
+  std::memcpy(before, x87.st, sizeof before);
+  for (unsigned n = 0; n < 8; ++n)
+    std::memcpy(x87.st[n], before[(new_top - old_top + n) & 7], sizeof before[0]);
+}
+
 void load_environment(Cpu& c, const X87Environment& e) {
-  LegacyHead& head = ParkedRegisters(c.fpu).legacy().head;
-  head.fcw = e.fcw;
-  head.fsw = with_summary(e.fsw, e.fcw);
+  LegacyRegion& x87 = ParkedRegisters(c.fpu).legacy();
+  LegacyHead& head = x87.head;
+  turn_stack(x87, head.fsw >> 11 & 7, e.fsw >> 11 & 7);
+  head.fcw = static_cast<u16>((e.fcw & fcw_defined) | fcw_fixed);
+  head.fsw = with_summary(e.fsw, head.fcw);
   head.ftw = abridged_tags(e.tags);
   c.fpu.fip = e.fip;
   c.fpu.fdp = e.fdp;

@@ -95,15 +95,16 @@ Step h_out(Cpu& cpu, const Insn& i) {
   return Step::next;
 }
 
+// The right to the port is checked even when the count is zero, as processors do.
 Step h_ins(Cpu& cpu, const Insn& i) {
-  if (count_is_zero(cpu, i)) return Step::next;
   const u16 port = static_cast<u16>(cpu.r(Gpr::rdx));
   const unsigned size = bytes_of(i);
+  if (!port_allowed(cpu, port, size)) return cpu.failed();
+  if (count_is_zero(cpu, i)) return Step::next;
   u64 la = 0;
   u32 value = 0;
   // The destination is checked first: what was read from a device cannot be read again.
-  if (!port_allowed(cpu, port, size) ||
-      !cpu.linear(Seg::es, cpu.r(Gpr::rdi) & address_mask(i), size, true, la) ||
+  if (!cpu.linear(Seg::es, cpu.r(Gpr::rdi) & address_mask(i), size, true, la) ||
       !cpu.probe_write(la, size, Seg::es) || !pio(cpu, i, port, size, value, Dir::read) ||
       !write_sized(cpu, la, size, value, Seg::es))
     return cpu.failed();
@@ -112,13 +113,13 @@ Step h_ins(Cpu& cpu, const Insn& i) {
 }
 
 Step h_outs(Cpu& cpu, const Insn& i) {
-  if (count_is_zero(cpu, i)) return Step::next;
   const u16 port = static_cast<u16>(cpu.r(Gpr::rdx));
   const unsigned size = bytes_of(i);
+  if (!port_allowed(cpu, port, size)) return cpu.failed();
+  if (count_is_zero(cpu, i)) return Step::next;
   const Seg seg = static_cast<Seg>(+i.seg);
   u64 la = 0, value = 0;
-  if (!port_allowed(cpu, port, size) ||
-      !cpu.linear(seg, cpu.r(Gpr::rsi) & address_mask(i), size, false, la) ||
+  if (!cpu.linear(seg, cpu.r(Gpr::rsi) & address_mask(i), size, false, la) ||
       !read_sized(cpu, la, size, value, seg))
     return cpu.failed();
   u32 out = static_cast<u32>(value);
