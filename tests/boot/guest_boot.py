@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 
+NMI_MARKER = re.compile(r"^BOOT-NMI before=(.*) after=(.*)$", re.M)
 MARKER = re.compile(r"^BOOT-OK cpus=(\d+) clocksource=(\S+) x2apic=(\S+) uptime=(\S+)", re.M)
 SHELL_PROMPT = re.compile(rb"[#$] (\x1b\[6n)?$")  # busybox may ask where the cursor is
 
@@ -41,6 +42,7 @@ class Case:
     status: int = POWEROFF
     guest_cpus: tuple = ()  # numbers of CPUs that Linux may use; () means all
     clocksource_not: str = ""
+    clocksource: str = ""
     x2apic: str = ""
 
 
@@ -64,9 +66,49 @@ ENDS = (
     Case("panic", cpus=2, action="panic", append="panic=1", status=REBOOT),
     Case("idle", cpus=2, action="idle"),
     Case("shell", cpus=1, action="shell"),
+    # Linux leaves LINT1 of all CPUs but the first masked unless it is told otherwise.
+    Case("nmi", cpus=2, action="nmi", append="apic_extnmi=all"),
 )
 
-CASES = {case.name: case for case in COUNTS + ENDS + MATRIX}
+# Each row is one boot: number of CPUs, clocksource, cpu.hypervisor, and which of SWITCHES are given. Every
+# pair of values of two columns is in some row (guest_boot_test.py checks it), but for clocksource=hpet
+# with hpet=disable, which contradict each other.
+SWITCHES = ("nox2apic", "nolapic_timer", "noapic", "lapic=notscdeadline", "hpet=disable",
+            "no_timer_check")
+PAIRWISE_ROWS = (
+    (8, "", "bhyve", "011110"),
+    (2, "", "kvm", "100001"),
+    (1, "tsc", "bhyve", "000111"),
+    (1, "hpet", "kvm", "111000"),
+    (8, "acpi_pm", "kvm", "001011"),
+    (2, "acpi_pm", "bhyve", "111100"),
+    (8, "hpet", "bhyve", "010001"),
+    (8, "tsc", "kvm", "100100"),
+    (2, "tsc", "bhyve", "011010"),
+    (1, "acpi_pm", "kvm", "100110"),
+    (2, "hpet", "kvm", "000101"),
+    (1, "", "kvm", "110010"),
+)
+
+
+def pairwise_case(number, row):
+    cpus, clocksource, hypervisor, given = row
+    words = [word for word, bit in zip(SWITCHES, given) if bit == "1"]
+    x2apic = ""
+    if "nox2apic" in words or "noapic" in words:
+        x2apic = "no"
+    elif hypervisor == "kvm":
+        x2apic = "yes"
+    if clocksource:
+        words.append(f"clocksource={clocksource}")
+    return Case(f"pairwise-{number:02}", cpus=cpus, append=" ".join(words),
+                options=("-o", f"cpu.hypervisor={hypervisor}"), clocksource=clocksource, x2apic=x2apic,
+                guest_cpus=tuple(range(1, cpus + 1)) if "noapic" in words else ())
+
+
+PAIRWISE = tuple(pairwise_case(n, row) for n, row in enumerate(PAIRWISE_ROWS, 1))
+
+CASES = {case.name: case for case in COUNTS + ENDS + MATRIX + PAIRWISE}
 
 IDLE_SECONDS = 20  # what scripts/initramfs-init sleeps
 IDLE_LIMIT = 0.01  # of a host core
@@ -115,6 +157,7 @@ class Boot:
         self._run_dir = tempfile.mkdtemp(prefix="bhyve-boot-")
         self._process = None
         self._idle_from = None
+        self._nmis_sent = False
 
     def run(self):
         try:
@@ -170,10 +213,21 @@ class Boot:
         if self._idle_from and outcome.idle_load < 0 and b"BOOT-BUSY" in self._raw:
             began, used = self._idle_from
             outcome.idle_load = (self._cpu_seconds() - used) / (time.monotonic() - began)
+        if not self._nmis_sent and b"BOOT-NMI-READY" in self._raw:
+            self._nmis_sent = True
+            self._bhyvectl("--assert-lapic-lvt=1", "--cpu=-1")
+            self._bhyvectl("--inject-nmi", "--cpu=1")
         if self._case.action == "shell" and SHELL_PROMPT.search(self._raw):
             typed = b"poweroff -f\r" if b"\nsum=42" in self._raw else b"echo sum=$((40+2))\r"
             os.write(master, typed)
             self._raw += b"\n"
+
+    def _bhyvectl(self, *arguments):
+        program = pathlib.Path(self._command[0]).with_name("bhyvectl")
+        done = subprocess.run([program, "--vm=boottest", *arguments], capture_output=True, text=True,
+                              env=dict(os.environ, BHYVE_RUNDIR=self._run_dir), check=False)
+        if done.returncode:
+            self._fail(f"bhyvectl {' '.join(arguments)}: {done.stderr.strip()}")
 
     def _cpu_seconds(self):
         stat = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii")
@@ -204,6 +258,8 @@ class Boot:
                 self._fail("the shell did not answer")
         else:
             self._judge_marker(MARKER.search(log))
+        if self._case.action == "nmi":
+            self._judge_nmis(NMI_MARKER.search(log))
         if self._case.action == "panic":
             log = log.partition("BOOT-OK")[0]
         for line in log.splitlines():
@@ -211,6 +267,17 @@ class Boot:
                 self._fail(f"Linux said: {line.strip()}")
         if self._case.action == "idle" and not 0 <= self._outcome.idle_load < IDLE_LIMIT:
             self._fail(f"the idle guest used {100 * self._outcome.idle_load:.2f} % of a core")
+
+    def _judge_nmis(self, marker):
+        """LINT1 of every CPU was fired once, and CPU 1 was sent one NMI more."""
+        if not marker:
+            self._fail("no BOOT-NMI line")
+            return
+        before, after = (list(map(int, counts.split())) for counts in marker.groups())
+        gained = [b - a for a, b in zip(before, after)]
+        wanted = [2 if cpu == 1 else 1 for cpu in range(self._case.cpus)]
+        if gained != wanted:
+            self._fail(f"NMIs of each CPU: {gained}, expected {wanted}")
 
     def _judge_marker(self, marker):
         if not marker:
@@ -220,6 +287,8 @@ class Boot:
         allowed = case.guest_cpus or (case.cpus,)
         if int(marker[1]) not in allowed:
             self._fail(f"Linux uses {marker[1]} CPUs, expected {' or '.join(map(str, allowed))}")
+        if case.clocksource and marker[2] != case.clocksource:
+            self._fail(f"clocksource {marker[2]}, expected {case.clocksource}")
         if marker[2] == case.clocksource_not:
             self._fail(f"clocksource {marker[2]}")
         if case.x2apic and marker[3] != case.x2apic:

@@ -1,14 +1,31 @@
 #!/usr/bin/python3
 """Checks the judge of the boot tests with programs that play bhyve and its guest."""
 
+import itertools
 import os
 import pathlib
 import tempfile
 import unittest
 
-from guest_boot import CASES, Case, boot, check_kernel
+from guest_boot import CASES, PAIRWISE_ROWS, SWITCHES, Case, boot, check_kernel
 
 GOOD = "BOOT-OK cpus=1 clocksource=hpet x2apic=no uptime=3.11"
+
+
+class PairwiseTest(unittest.TestCase):
+    def test_every_pair_of_values_is_in_some_row(self):
+        rows = [(*row[:3], *row[3]) for row in PAIRWISE_ROWS]
+        self.assertTrue(all(len(row) == 3 + len(SWITCHES) for row in rows))
+        columns = [(1, 2, 8), ("", "hpet", "acpi_pm", "tsc"), ("bhyve", "kvm"),
+                   *[("0", "1")] * len(SWITCHES)]
+        contradiction = ("hpet", "1", 1, 3 + SWITCHES.index("hpet=disable"))
+        for i, j in itertools.combinations(range(len(columns)), 2):
+            for a, b in itertools.product(columns[i], columns[j]):
+                found = any(row[i] == a and row[j] == b for row in rows)
+                self.assertEqual(found, (a, b, i, j) != contradiction, (a, b))
+
+    def test_there_are_at_most_16(self):
+        self.assertLessEqual(len(PAIRWISE_ROWS), 16)
 
 
 class JudgeTest(unittest.TestCase):
@@ -56,6 +73,15 @@ class JudgeTest(unittest.TestCase):
     def test_hang_fails_at_the_deadline(self):
         self.assertEqual(self.judge(f"echo '{GOOD}'; sleep 60", timeout=1),
                          ["still running after 1 s"])
+
+    def test_nmis_are_counted_on_every_cpu(self):
+        case = Case("made-up", cpus=2, action="nmi")
+        def judge(line):
+            return self.judge(f"echo '{GOOD.replace('cpus=1', 'cpus=2')}'; echo '{line}'; exit 1", case)
+        self.assertEqual(judge("BOOT-NMI before=1 0 after=2 2"), [])
+        self.assertEqual(judge("BOOT-NMI before=1 0 after=2 1"),
+                         ["NMIs of each CPU: [1, 1], expected [1, 2]"])
+        self.assertEqual(judge("nothing"), ["no BOOT-NMI line"])
 
     def test_files_left_behind_fail(self):
         self.assertEqual(self.judge(f"touch $BHYVE_RUNDIR/vm; echo '{GOOD}'; exit 1"),
