@@ -9,6 +9,7 @@
 #include "base/bytes.hpp"
 #include "loader/bzimage_header.hpp"
 #include "loader/long_mode.hpp"
+#include "loader/protected_mode.hpp"
 
 namespace bhyve::loader {
 namespace {
@@ -122,8 +123,9 @@ std::array<u8, page_size> make_boot_params(const LinuxBoot& boot, const Plan& pl
   std::vector<u8> command_line(boot.command_line.begin(), boot.command_line.end());
   command_line.push_back(0);
   const auto params = make_boot_params(boot, plan, map);
-  const auto tables = make_identity_map(high_base + memory.highmem());
-  const auto gdt = make_flat_gdt();
+  const auto tables = plan.header.has_entry_64 ? make_identity_map(high_base + memory.highmem())
+                                               : std::vector<u8>();
+  const auto gdt = plan.header.has_entry_64 ? make_flat_gdt() : make_flat_gdt_32();
   const auto initrd = boot.initrd ? std::span<const u8>(boot.initrd->bytes) : std::span<const u8>();
   const std::pair<Gpa, std::span<const u8>> parts[] = {
       {Gpa(plan.header.load_address),
@@ -148,8 +150,11 @@ Result<EntryState> load_bzimage(GuestMemory& memory, const LinuxBoot& boot,
   const Result<Plan> plan = make_plan(memory, boot, map);
   if (!plan) return tl::make_unexpected(plan.error());
   return write_all(memory, boot, *plan, map).map([&] {
-    EntryState state = make_long_mode_state();
-    state.rip = plan->header.load_address + entry_offset_64;
+    EntryState state =
+        plan->header.has_entry_64 ? make_long_mode_state() : make_protected_mode_state();
+    state.rip = plan->header.has_entry_64 ? plan->header.load_address + entry_offset_64
+                                          : plan->header.entry_32;
+    if (!plan->header.has_entry_64) state.gdt = {low_area::gdt.value(), flat_gdt_32_limit};
     state.rsi = low_area::boot_params.value();
     return state;
   });

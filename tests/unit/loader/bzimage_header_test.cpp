@@ -64,6 +64,26 @@ TEST(BzimageHeader, ASignatureBehindTheKernelIsLeftOut) {
   EXPECT_EQ(parse_bzimage("k", file)->payload_size, 4096u);
 }
 
+TEST(BzimageHeader, WithoutA64BitEntryPointThe32BitOneMovesWithTheKernel) {
+  std::vector<u8> file = with<u16>(setup::xloadflags, 0);
+  store_le<u32>(file, setup::code32_start, 1 * MiB + 0x40);
+  const BzimageHeader header = parse_bzimage("k", file).value();
+  EXPECT_FALSE(header.has_entry_64);
+  EXPECT_EQ(header.entry_32, 16 * MiB + 0x40);
+}
+
+TEST(BzimageHeader, OldProtocolsLoadAtOneMegabyteWithTheLimitsOfTheirTime) {
+  std::vector<u8> file = with<u16>(setup::version, 0x202);
+  store_le<u32>(file, setup::code32_start, 1 * MiB);
+  const BzimageHeader header = parse_bzimage("k", file).value();
+  EXPECT_EQ(header.load_address, 1 * MiB);
+  EXPECT_EQ(header.entry_32, 1 * MiB);
+  EXPECT_EQ(header.init_size, header.payload_size);
+  EXPECT_EQ(header.initrd_addr_max, 0x37ff'ffffu);
+  EXPECT_EQ(header.cmdline_size, 255u);
+  EXPECT_FALSE(header.initrd_above_4g);
+}
+
 TEST(BzimageHeader, OtherFilesAreNamedForWhatTheyAre) {
   EXPECT_EQ(error_of({0x7f, 'E', 'L', 'F', 2}),
             "is an ELF file (64-bit), expected a Linux bzImage");
@@ -71,10 +91,12 @@ TEST(BzimageHeader, OtherFilesAreNamedForWhatTheyAre) {
 }
 
 TEST(BzimageHeader, WrongFieldsGetTheirOwnSentence) {
-  EXPECT_EQ(error_of(with<u16>(setup::version, 0x20b)),
-            "boot protocol 2.11, expected 2.12 or newer");
-  EXPECT_EQ(error_of(with<u16>(setup::xloadflags, 0)), "has no 64-bit entry point (XLF_KERNEL_64)");
-  EXPECT_EQ(error_of(with<u8>(setup::loadflags, 0)), "has no 64-bit entry point (XLF_KERNEL_64)");
+  EXPECT_EQ(error_of(with<u16>(setup::version, 0x201)),
+            "boot protocol 2.01, expected 2.02 or newer");
+  EXPECT_EQ(error_of(with<u16>(setup::xloadflags, 0)),
+            "its 32-bit entry point 0x0 lies outside of it");
+  EXPECT_EQ(error_of(with<u8>(setup::loadflags, 0)),
+            "is a zImage for conventional memory, expected a bzImage");
   EXPECT_EQ(error_of(with<u16>(setup::boot_flag, 0)),
             "the bzImage header is cut short or has no boot flag");
   EXPECT_EQ(error_of(with<u8>(setup::jump + 1, 0x10)), "the bzImage header has a wrong length");
