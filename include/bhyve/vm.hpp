@@ -22,6 +22,11 @@ namespace bhyve {
 /// power button) and SIGINT for the time of the run. One run at a time in a process.
 [[nodiscard]] Result<RunResult> run_vm(const Config& config);
 
+/// bhyveload: loads the kernel of the configuration into the memory of the VM `name`, which is made or
+/// loaded anew; run_vm() without anything to boot goes on from there. EBUSY when the VM runs. On failure
+/// a VM that was there before keeps what it had.
+[[nodiscard]] Result<void> load_vm(const Config& config);
+
 /// Checks a configuration as run_vm() would, without making anything.
 [[nodiscard]] Result<void> check_config(const Config& config);
 

@@ -1,5 +1,6 @@
 #include "api/control_commands.hpp"
 #include "api/control_server.hpp"
+#include "api/loaded_image.hpp"
 #include "api/signal_watch.hpp"
 #include "api/vm_directory.hpp"
 #include "base/log.hpp"
@@ -25,9 +26,14 @@ Result<RunResult> run_in(api::VmDirectory& vm, machine::Machine& machine, bool& 
   return result;
 }
 
-Result<RunResult> run_locked(api::VmDirectory& vm, const Config& config) {
+Result<RunResult> run_locked(api::VmDirectory& vm, const Config& given) {
   const api::SignalWatch signals;
-  auto machine = machine::Machine::create(config);
+  auto loaded = api::needs_loaded_guest(given) ? api::open_loaded_guest(vm)
+                                               : std::optional<machine::LoadedGuest>();
+  auto merged = api::with_loaded_memory(given, loaded);
+  if (!merged) return tl::make_unexpected(merged.error());
+  const Config& config = *merged;
+  auto machine = machine::Machine::create(config, loaded ? &*loaded : nullptr);
   if (!machine) return tl::make_unexpected(machine.error());
   if (auto ok = vm.write_config(config); !ok) return tl::make_unexpected(ok.error());
   bool destroy = false;

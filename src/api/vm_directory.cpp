@@ -23,7 +23,8 @@ constexpr usize max_file = 1 * MiB;
 /// Every file that bhyve makes in a VM directory; the lock goes last, so that nobody can take a
 /// half-removed directory for a whole one.
 constexpr std::array known_files{"control", "config.new", "config", "state.new",
-                                 "state",   "memory.img", "lock"};
+                                 "state",   "loaded.new", "loaded",     "memory.new",
+                                 "memory.img", "lock"};
 
 std::string read_file(int dir, const char* file) { return read_small_file(dir, file, max_file); }
 
@@ -114,7 +115,7 @@ Result<VmDirectory> VmDirectory::acquire(const std::string& name, Mode mode) {
     if (!lock && lock.error().code == EAGAIN) continue;
     if (!lock) return tl::make_unexpected(lock.error());
     VmDirectory vm(name, std::move(*parent), std::move(dir), std::move(*lock), created);
-    for (const char* stale : {"control", "config.new", "state.new"})
+    for (const char* stale : {"control", "config.new", "state.new", "loaded.new", "memory.new"})
       ::unlinkat(vm.dir_.get(), stale, 0);
     return vm;
   }

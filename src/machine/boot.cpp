@@ -1,11 +1,12 @@
 #include "machine/boot.hpp"
 
-#include "loader/bzimage.hpp"
-#include "platform/acpi.hpp"
+#include "loader/load.hpp"
+#include "machine/boot_files.hpp"
+#include "machine/boot_rom.hpp"
+#include "machine/firmware_tables.hpp"
+#include "machine/vm_memory.hpp"
 #include "platform/e820.hpp"
-#include "platform/mptable.hpp"
-#include "platform/smbios.hpp"
-#include "platform/uuid.hpp"
+#include "platform/layout.hpp"
 
 namespace bhyve::machine {
 namespace {
@@ -13,114 +14,16 @@ namespace {
 using engine::StateGroups;
 using x86::Seg;
 
-/// No kernel is near this; an endless pipe must not fill the host's memory.
-constexpr u64 kernel_limit = 1 * GiB;
-
-class VmMemory final : public loader::GuestMemory {
- public:
-  explicit VmMemory(mem::Vmspace& space) : space_(space) {}
-  Result<void> write(Gpa gpa, std::span<const u8> bytes) override {
-    if (space_.write(gpa, bytes)) return {};
-    return fail(ENOMEM, "{} bytes at guest address {:#x} do not lie in memory", bytes.size(),
-                gpa.value());
-  }
-  [[nodiscard]] u64 lowmem() const override { return space_.lowmem(); }
-  [[nodiscard]] u64 highmem() const override { return space_.highmem(); }
-
- private:
-  mem::Vmspace& space_;
-};
-
-Result<void> place(VmMemory& memory, const platform::GuestBlob& blob) {
-  return memory.write(blob.address, blob.bytes);
-}
-
-/// The variables bios.*, system.*, board.* and chassis.* (bhyve_config(5)).
-Result<platform::SmbiosConfig> smbios_config(const MachineConfig& config, const Config& variables) {
-  platform::SmbiosConfig out;
-  const struct {
-    const char* name;
-    std::string* text;
-  } texts[] = {
-      {"bios.vendor", &out.bios_vendor},
-      {"bios.version", &out.bios_version},
-      {"bios.release_date", &out.bios_release_date},
-      {"system.manufacturer", &out.system_manufacturer},
-      {"system.product_name", &out.system_product_name},
-      {"system.version", &out.system_version},
-      {"system.serial_number", &out.system_serial_number},
-      {"system.sku", &out.system_sku},
-      {"system.family_name", &out.system_family_name},
-      {"board.manufacturer", &out.board_manufacturer},
-      {"board.product_name", &out.board_product_name},
-      {"board.version", &out.board_version},
-      {"board.serial_number", &out.board_serial_number},
-      {"board.asset_tag", &out.board_asset_tag},
-      {"board.location", &out.board_location},
-      {"chassis.manufacturer", &out.chassis_manufacturer},
-      {"chassis.version", &out.chassis_version},
-      {"chassis.serial_number", &out.chassis_serial_number},
-      {"chassis.asset_tag", &out.chassis_asset_tag},
-      {"chassis.sku", &out.chassis_sku},
-  };
-  for (const auto& [name, text] : texts) {
-    auto value = variables.get_text(name, *text);
-    if (!value) return tl::make_unexpected(value.error());
-    *text = std::move(*value);
-  }
-  out.sockets = config.cpu.sockets;
-  out.cores = config.cpu.cores;
-  out.threads = config.cpu.threads;
-  out.lowmem = config.lowmem;
-  out.highmem = config.highmem;
-  const auto given = platform::parse_uuid(config.uuid);
-  if (!config.uuid.empty() && !given)
-    return fail(EINVAL, "uuid={}: expected a UUID such as "
-                        "123e4567-e89b-12d3-a456-426614174000", config.uuid);
-  out.uuid = given ? *given : platform::uuid_from_name(config.name);
-  return out;
-}
-
-Result<Gpa> place_acpi(VmMemory& memory, const MachineConfig& config, u8 lpc_slot) {
-  platform::AcpiConfig acpi;
-  for (u32 id = 0; id < config.vcpus; ++id) acpi.cpus.push_back({id, true});
-  acpi.lowmem = config.lowmem;
-  acpi.highmem = config.highmem;
-  for (unsigned n = 0; n < com_ports; ++n) acpi.uarts[n] = !config.com[n].empty();
-  acpi.lpc_slot = lpc_slot;
-  auto tables = platform::make_acpi_tables(acpi);
-  if (!tables) return tl::make_unexpected(tables.error());
-  for (const auto& blob : tables->blobs)
-    if (auto ok = place(memory, blob); !ok) return tl::make_unexpected(ok.error());
-  return tables->rsdp;
-}
-
-Result<void> place_tables(VmMemory& memory, const MachineConfig& config, const Config& variables,
-                          const std::vector<unsigned>& pci_slots) {
-  if (config.mptable) {
-    platform::MpTableConfig mp;
-    for (u32 id = 0; id < config.vcpus; ++id) mp.apic_ids.push_back(id);
-    mp.pci_slots = pci_slots;
-    const auto table = platform::make_mptable(mp);
-    if (!table) return tl::make_unexpected(table.error());
-    if (auto ok = place(memory, *table); !ok) return ok;
-  }
-  const auto smbios = smbios_config(config, variables);
-  if (!smbios) return tl::make_unexpected(smbios.error());
-  const auto blobs = platform::make_smbios(*smbios);
-  if (!blobs) return tl::make_unexpected(blobs.error());
-  for (const auto& blob : *blobs)
-    if (auto ok = place(memory, blob); !ok) return ok;
-  return {};
-}
-
 void enter_at(vmm::Vcpu& vcpu, const loader::EntryState& entry) {
   const auto groups = StateGroups::gprs | StateGroups::control | StateGroups::segments;
   engine::VcpuState state;
   vcpu.store(groups, state);
+  const auto gpr = [&](x86::Gpr reg) -> u64& { return state.gpr[static_cast<usize>(reg)]; };
   state.gpr = {};
-  state.gpr[static_cast<usize>(x86::Gpr::rsp)] = entry.rsp;
-  state.gpr[static_cast<usize>(x86::Gpr::rsi)] = entry.rsi;
+  gpr(x86::Gpr::rsp) = entry.rsp;
+  gpr(x86::Gpr::rax) = entry.rax;
+  gpr(x86::Gpr::rbx) = entry.rbx;
+  gpr(x86::Gpr::rsi) = entry.rsi;
   state.rip = entry.rip;
   state.rflags = entry.rflags;
   state.cr0 = entry.cr0;
@@ -144,39 +47,74 @@ void enter_at(vmm::Vcpu& vcpu, const loader::EntryState& entry) {
   vcpu.load(groups, state);
 }
 
-/// Reads the files that the guest starts from.
-Result<loader::LinuxBoot> read_boot_files(const MachineConfig& config) {
-  if (config.kernel.empty())
-    return fail(EINVAL, "nothing to boot: expected --kernel FILE (or the variable boot.kernel)");
-  loader::LinuxBoot boot;
-  auto kernel = loader::read_boot_file("kernel " + config.kernel, config.kernel, kernel_limit);
-  if (!kernel) return tl::make_unexpected(kernel.error());
-  boot.kernel = std::move(*kernel);
-  if (!config.initrd.empty()) {
-    auto initrd = loader::read_boot_file("initrd " + config.initrd, config.initrd, config.memory);
-    if (!initrd) return tl::make_unexpected(initrd.error());
-    boot.initrd = std::move(*initrd);
+/// Memory types as firmware leaves them on every processor (SDM vol. 3, 12.11): write-back, but for the
+/// VGA window and the PCI hole.
+void set_memory_types(vmm::Vm& vm) {
+  constexpr u64 enabled_wb = 0xc06;  // MTRRs and fixed ranges on, default write-back
+  constexpr u64 all_wb = 0x0606'0606'0606'0606, all_uc = 0, uncacheable = 0, valid = bit(11);
+  constexpr usize vga_range = 2;  // MTRR_FIX16K_A0000
+  const u64 hole = platform::layout::pci_mmio32.value();
+  const u64 width = bit(vm.config().physical_bits) - 1;
+  for (VcpuId id = 0; id < vm.vcpu_count(); ++id) {
+    engine::VcpuState state;
+    vm.vcpu(id).store(StateGroups::msrs, state);
+    state.mtrr_def_type = enabled_wb;
+    state.mtrr_fixed.fill(all_wb);
+    state.mtrr_fixed[vga_range] = all_uc;
+    state.mtrr_variable[0] = hole | uncacheable;
+    state.mtrr_variable[1] = (~(4 * GiB - hole - 1) & width) | valid;
+    vm.vcpu(id).load(StateGroups::msrs, state);
   }
-  boot.command_line = config.cmdline;
-  return boot;
+}
+
+[[nodiscard]] Result<loader::EntryState> restore_loaded(vmm::Vm& vm, const MachineConfig& config,
+                                                        const LoadedGuest& loaded) {
+  const auto state = parse_loaded_state(loaded.state);
+  if (!state) return tl::make_unexpected(state.error());
+  if (state->lowmem != config.lowmem || state->highmem != config.highmem)
+    return fail(EINVAL, "guest memory of {} MiB: expected {} MiB, as bhyveload made it",
+                config.memory / MiB, (state->lowmem + state->highmem) / MiB);
+  if (auto ok = restore_memory(vm.space(), loaded.memory.get()); !ok)
+    return tl::make_unexpected(ok.error());
+  return state->entry;
+}
+
+[[nodiscard]] Result<loader::EntryState> load_direct(vmm::Vm& vm, const MachineConfig& config,
+                                                     const Config& variables) {
+  auto boot = read_boot_request(config, variables);
+  if (!boot) return tl::make_unexpected(boot.error());
+  VmMemory memory(vm.space());
+  const auto map = platform::make_e820(config.lowmem, config.highmem);
+  return loader::load_kernel(memory, std::move(*boot), map);
 }
 
 }  // namespace
 
 Result<void> load_guest(vmm::Vm& vm, const MachineConfig& config, const Config& variables,
-                        u8 lpc_slot, const std::vector<unsigned>& pci_slots) {
-  auto boot = read_boot_files(config);
-  if (!boot) return tl::make_unexpected(boot.error());
-  VmMemory memory(vm.space());
-  if (config.acpi) {
-    const auto rsdp = place_acpi(memory, config, lpc_slot);
-    if (!rsdp) return tl::make_unexpected(rsdp.error());
-    boot->rsdp = *rsdp;
+                        const LoadedGuest* loaded, u8 lpc_slot,
+                        const std::vector<unsigned>& pci_slots) {
+  const auto rom = variables.get_text("lpc.bootrom", "");
+  const auto rom_variables = variables.get_text("lpc.bootvars", "");
+  for (const auto* text : {&rom, &rom_variables})
+    if (!*text) return tl::make_unexpected(text->error());
+  if (config.kernel.empty() && rom->empty() && loaded == nullptr)
+    return fail(EINVAL, "nothing to boot: expected --kernel FILE (or the variable boot.kernel), "
+                        "-l bootrom,FILE or a VM that bhyveload has filled");
+  const bool direct = !config.kernel.empty() || rom->empty();
+  Result<loader::EntryState> entry;
+  if (direct) {
+    entry = config.kernel.empty() ? restore_loaded(vm, config, *loaded)
+                                  : load_direct(vm, config, variables);
+    if (!entry) return tl::make_unexpected(entry.error());
   }
-  if (auto ok = place_tables(memory, config, variables, pci_slots); !ok) return ok;
-  const auto map = platform::make_e820(config.lowmem, config.highmem);
-  const auto entry = loader::load_bzimage(memory, *boot, map);
-  if (!entry) return tl::make_unexpected(entry.error());
+  VmMemory memory(vm.space());
+  if (auto ok = place_firmware_tables(memory, config, variables, lpc_slot, pci_slots); !ok)
+    return ok;
+  // After the tables: a BIOS that wants its window below 1 MiB makes its own.
+  if (!rom->empty())
+    if (auto ok = map_boot_rom(vm.space(), *rom, *rom_variables); !ok) return ok;
+  if (!direct) return {};
+  set_memory_types(vm);
   enter_at(vm.vcpu(0), *entry);
   return {};
 }

@@ -94,7 +94,8 @@ Result<void> Machine::Parts::set_capabilities() {
 Machine::Machine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Machine::~Machine() = default;
 
-Result<std::unique_ptr<Machine>> Machine::create(const Config& config) {
+Result<std::unique_ptr<Machine>> Machine::create(const Config& config,
+                                                  const LoadedGuest* loaded) {
   auto resolved = resolve(config);
   if (!resolved) return tl::make_unexpected(resolved.error());
   auto parts = std::make_unique<Parts>(std::move(*resolved));
@@ -106,7 +107,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const Config& config) {
   if (!board) return tl::make_unexpected(board.error());
   p.board = std::move(*board);
   // No function of today's devices has an interrupt pin.
-  if (auto ok = load_guest(*p.vm, p.config, config, p.board->lpc_slot(), {}); !ok)
+  if (auto ok = load_guest(*p.vm, p.config, config, loaded, p.board->lpc_slot(), {}); !ok)
     return tl::make_unexpected(ok.error());
   p.exits.emplace(*p.vm, p.board->ports(), p.board->memory(),
                   ExitHandler::Policy{p.config.strict_io, p.config.strict_msr},

@@ -5,6 +5,7 @@
 #include "bhyve/abi/exit_code.hpp"
 #include "bhyve/inspect.hpp"
 #include "bhyve/run_result.hpp"
+#include "machine/loaded_guest.hpp"
 #include "machine/machine_config.hpp"
 
 namespace bhyve::machine {
@@ -14,9 +15,10 @@ namespace bhyve::machine {
 /// thread that is not a vCPU's or the machine's event thread, from creation on.
 class Machine final {
  public:
-  /// Makes memory, CPUs and devices and loads the guest. On failure (one sentence that names what was
-  /// wrong) nothing is left.
-  [[nodiscard]] static Result<std::unique_ptr<Machine>> create(const Config& config);
+  /// Makes memory, CPUs and devices and loads the guest; `loaded` is what bhyveload left, or nullptr. On
+  /// failure (one sentence that names what was wrong) nothing is left.
+  [[nodiscard]] static Result<std::unique_ptr<Machine>> create(const Config& config,
+                                                               const LoadedGuest* loaded);
   ~Machine();
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
