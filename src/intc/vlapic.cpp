@@ -149,9 +149,15 @@ void Vlapic::update_ppr() {
   put(LapicReg::ppr, tpr >> 4 >= isrv >> 4 ? tpr : isrv & 0xf0);
 }
 
+/// What was held back may be deliverable now: the CPU has looked before and must look again.
+void Vlapic::lower_ppr() {
+  update_ppr();
+  if (pending_vector() >= 0) bus_.sink().notify(id_);
+}
+
 void Vlapic::set_cr8(u8 value) {
   put(LapicReg::tpr, (value & 0xfu) << 4);
-  update_ppr();
+  lower_ppr();
 }
 
 void Vlapic::eoi() {
@@ -159,7 +165,7 @@ void Vlapic::eoi() {
   if (vector < 0) return stats_.add(VlapicStats::Counter::spurious_eoi);
   const u8 v = static_cast<u8>(vector);
   clear_bit(LapicReg::isr, v);
-  update_ppr();
+  lower_ppr();
   end_lint0(v);
   if (test_bit(LapicReg::tmr, v) && (get(LapicReg::svr) & svr::suppress_eoi) == 0)
     bus_.broadcast_eoi(v);

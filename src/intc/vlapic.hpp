@@ -141,6 +141,7 @@ class Vlapic final {
   void write_svr(u32 value);
   void enter_mode(u64 base);
   void update_ppr();
+  void lower_ppr();
   void eoi();
 
   // vlapic_icr.cpp

@@ -45,6 +45,8 @@ bool Vlapic::write_lvt(LapicReg reg, u32 value) {
   u32 before = entry.load(std::memory_order_relaxed);
   while (!entry.compare_exchange_weak(before, value | (before & kept))) {
   }
+  // It may let in what the PIC asks for already.
+  if (reg == LapicReg::lvt_lint0 && accepts_extint()) bus_.sink().notify(id_);
   if (reg != LapicReg::lvt_timer) return true;
   with_timer([&](LapicTimer& timer) {
     timer.set_mode(static_cast<LapicTimer::Mode>(lvt::TimerMode::get(value)));

@@ -72,7 +72,7 @@ bool Vlapic::write_register(LapicReg reg, u32 value, Nanos now) {
   switch (reg) {
     case LapicReg::tpr:
       put(reg, value & 0xff);
-      update_ppr();
+      lower_ppr();
       return true;
     case LapicReg::eoi:
       eoi();

@@ -88,6 +88,24 @@ TEST_F(VlapicTest, SuppressionKeepsTheEoiFromTheIoApic) {
   EXPECT_EQ(read(static_cast<LapicReg>(0x100 + 3 * 16)), 0u);
 }
 
+TEST_F(VlapicTest, WhatALowerPriorityLetsInIsAnnouncedAgain) {
+  enable(0);
+  write(LapicReg::tpr, 0x60);
+  apic().set_irr(0x50, false);
+  const unsigned before = sink.notifies;
+  write(LapicReg::tpr, 0x50);
+  EXPECT_EQ(sink.notifies, before) << "still held back";
+  write(LapicReg::tpr, 0);
+  EXPECT_EQ(sink.notifies, before + 1);
+  EXPECT_EQ(take(), 0x50);
+  apic().set_irr(0x51, false);
+  const unsigned nested = sink.notifies;
+  write(LapicReg::eoi, 0);
+  EXPECT_EQ(sink.notifies, nested + 1);
+  write(LapicReg::lvt_lint0, 0x700);
+  EXPECT_EQ(sink.notifies, nested + 2);
+}
+
 TEST_F(VlapicTest, EoiWithNothingInServiceIsHarmless) {
   enable(0);
   write(LapicReg::eoi, 0);
