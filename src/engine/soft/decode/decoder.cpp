@@ -49,6 +49,7 @@ void bind_memory(const Decoded& d, const ZydisDecodedOperand& op, Insn& out) {
   out.address_size = d.info.address_width == 64 ? 3 : d.info.address_width == 32 ? 2 : 1;
   out.ea = flat && d.info.address_width == 64 ? Ea::flat64 : Ea::general;
   out.disp = static_cast<i32>(m.disp.has_displacement ? m.disp.value : 0);
+  if (has_no_base(d)) out.disp = static_cast<i32>(d.info.raw.disp.value);
   if (m.index != ZYDIS_REGISTER_NONE && op.mem.type != ZYDIS_MEMOP_TYPE_VSIB) {
     out.index = slot_of(m.index);
     out.scale = static_cast<u8>(__builtin_ctz(m.scale ? m.scale : 1));

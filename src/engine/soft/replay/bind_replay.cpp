@@ -225,6 +225,14 @@ bool is_x87_non_waiting(const Decoded& d) {
   }
 }
 
+bool names_mmx(const Decoded& d) {
+  for (unsigned n = 0; n < d.info.operand_count; ++n)
+    if (d.operands[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+        ZydisRegisterGetClass(d.operands[n].reg.value) == ZYDIS_REGCLASS_MMX)
+      return true;
+  return false;
+}
+
 /// Alignment that the memory operand must have (SDM vol. 1, 4.1.1): legacy SSE's 16 bytes but for
 /// the unaligned moves and string compares; with VEX and EVEX only the moves that say so.
 u8 alignment_of(const Decoded& d, Gate gate, unsigned bytes) {
@@ -238,6 +246,8 @@ u8 alignment_of(const Decoded& d, Gate gate, unsigned bytes) {
     case ZYDIS_MNEMONIC_VMOVNTDQA: return static_cast<u8>(bytes);
     default: break;
   }
+  // The SHA extensions: hosts differ, and the copy's own alignment lets the host decide.
+  if (d.info.meta.isa_set == ZYDIS_ISA_SET_SHA) return 1;
   return gate == Gate::sse && bytes == 16 ? 16 : 1;
 }
 
@@ -253,6 +263,7 @@ bool never_replayed(const Decoded& d) {
 
 Gate gate_of(const Decoded& d, const IsaRow& row) {
   if (d.info.mnemonic == ZYDIS_MNEMONIC_FWAIT) return Gate::wait;
+  if (d.info.mnemonic == ZYDIS_MNEMONIC_FISTTP) return Gate::x87;  // of SSE3, but x87
   if (d.info.mnemonic == ZYDIS_MNEMONIC_CRC32) return Gate::none;
   return row.gate;
 }
@@ -282,7 +293,8 @@ bool bind_replay(const Decoded& d, Insn& out, StubArena& stubs) {
     bind_masking(d, *m, plan);
     plan.alignment = alignment_of(d, plan.gate, plan.memory_bytes);
   }
-  plan.x87_waits = (plan.gate == Gate::x87 || plan.gate == Gate::mmx) && !is_x87_non_waiting(d);
+  const bool x87 = plan.gate == Gate::x87 || plan.gate == Gate::mmx || names_mmx(d);
+  plan.x87_waits = x87 && !is_x87_non_waiting(d);
   if (plan.gate == Gate::x87 && !is_x87_control(d)) {
     plan.x87_pointers = true;
     plan.fop = static_cast<u16>((d.info.opcode & 7) << 8 | d.bytes[d.info.raw.modrm.offset]);

@@ -140,6 +140,7 @@ Step replay_masked(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
                : registers.opmask(plan.mask_register);
   }
   const u64 accessed = accessed_elements(plan, mask);
+  if (accessed && (la & (plan.alignment - 1u))) return c.gp0();
   const unsigned size = plan.element_bytes;
   // The copy has the operand's own alignment: the host finds misaligned what the guest's CPU would.
   alignas(64) u8 buffer[192]{};

@@ -110,6 +110,14 @@ Step replay(Cpu& c, const Insn& i) {
 
 namespace {
 
+/// #AC (SDM vol. 3, table 6-7): by the operand's size, 8 for the ten bytes of the x87. Wider
+/// operands have their own rules, which the host's instruction follows.
+bool misaligned(const Cpu& c, u64 la, unsigned size) {
+  if (c.cpl() != 3 || !(c.s.cr0 & x86::cr0::am) || !(c.sysflags & x86::rflags::ac)) return false;
+  if (size == 10) size = 8;
+  return size <= 8 && (size & (size - 1)) == 0 && la & (size - 1);
+}
+
 /// The operand is not plain memory in one page: work on a copy. The copy has the operand's own
 /// alignment, so that the host finds misaligned what the guest's CPU would.
 Step replay_copied(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
@@ -117,9 +125,10 @@ Step replay_copied(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
   u8* copy = buffer + (la & 63);
   const auto seg = static_cast<x86::Seg>(+i.seg);
   const unsigned n = plan.memory_bytes;
-  if (la & (plan.alignment - 1u)) return c.gp0();
   if (plan.x87_waits && ParkedRegisters(c.fpu).x87_pending()) return raise_x87_error(c);
   if (plan.masking != Masking::none) return replay_masked(c, i, plan, la);
+  if (la & (plan.alignment - 1u)) return c.gp0();
+  if (misaligned(c, la, n)) return c.raise(x86::Vector::ac, 0);
   if (plan.use != MemoryUse::read && !c.probe_write(la, n, seg)) return c.failed();
   // An x87 store with an unmasked exception stores nothing: the copy must hold what is there.
   const bool needs_old = plan.use != MemoryUse::write || plan.gate == Gate::x87;
