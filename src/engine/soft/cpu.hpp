@@ -159,6 +159,13 @@ class Cpu final {
   /// Translates for the CPU's own use (INVLPG needs none). Fills `out` with the guest-physical
   /// address; false: failed() (a page fault).
   [[nodiscard]] bool translate(u64 la, mem::Prot access, bool user, Gpa& out);
+  /// Whether PAE paging is on (and not that of long mode): CR3 then means four PDPTE registers.
+  [[nodiscard]] bool pae_paging() const {
+    return s.cr0 & x86::cr0::pg && s.cr4 & x86::cr4::pae && !long_mode();
+  }
+  /// Loads the PDPTE registers from the table that `cr3` names (SDM vol. 3, 4.4.1). False: #GP(0)
+  /// for reserved bits, and they are as before; or failed() has another reason.
+  [[nodiscard]] bool load_pdptes(u64 cr3);
 
   // ---- stack --------------------------------------------------------------------------------
   /// Pushes one operand of `size` bytes (2, 4, 8). RSP changes only on success.
@@ -221,6 +228,24 @@ class Cpu final {
   /// Returns false on triple fault (exit record filled).
   enum class EventKind : u8 { exception, external, nmi, software_int, software_exception };
   [[nodiscard]] bool deliver(const Fault& f, EventKind kind, u64 return_rip);
+  /// While it lives, accesses neither ask to start again nor leave run(): event delivery and task
+  /// switches have no instruction to come back for. Device memory outside reads as ones.
+  class AllAtOnce final {
+   public:
+    explicit AllAtOnce(Cpu& cpu) : cpu_(cpu), single_(cpu.single_), delivering_(cpu.delivering_) {
+      cpu.single_ = cpu.delivering_ = true;
+    }
+    ~AllAtOnce() {
+      cpu_.single_ = single_;
+      cpu_.delivering_ = delivering_;
+    }
+    AllAtOnce(const AllAtOnce&) = delete;
+    AllAtOnce& operator=(const AllAtOnce&) = delete;
+
+   private:
+    Cpu& cpu_;
+    bool single_, delivering_;
+  };
   /// Loads a data or stack segment register with all checks of the mode.
   [[nodiscard]] bool load_segment(x86::Seg seg, u16 selector);
 
@@ -333,7 +358,6 @@ class Cpu final {
   bool mtrap_exit_ = false;
   bool slow_ = false;                  ///< single-step or breakpoints: one instruction at a time
   bool ac_ = false;                    ///< alignment is checked
-  bool delivering_ = false;            ///< an event is being delivered: no exits from inside
   bool watching_ = false;              ///< a breakpoint watches data
   bool debug_shadow_ = false;          ///< the last instruction was MOV SS or POP SS
   bool step_suppressed_ = false;       ///< see suppress_single_step()
@@ -342,6 +366,7 @@ class Cpu final {
   std::array<u64, 2> late_code_writes_{no_page, no_page};  ///< pages that a locked store changes
   static constexpr u64 no_page = ~u64{0};
   std::byte* split_window_ = nullptr;  ///< two pages for locked accesses across a page border
+  bool delivering_ = false;            ///< an event is being delivered: no exits from inside
 
   /// Accesses of the current instruction that were done already, outside or inside run(): the
   /// instruction is executed again from its start and must not do them twice.

@@ -88,7 +88,7 @@ bool Cpu::mmio(Gpa gpa, unsigned size, u64& v, Dir dir) {
     return false;
   }
   Answer a;
-  if (take_answer(Answer::Kind::mmio, dir, gpa.value(), size, a)) {
+  if (!delivering_ && take_answer(Answer::Kind::mmio, dir, gpa.value(), size, a)) {
     v = a.value;
     return true;
   }
@@ -110,7 +110,8 @@ bool Cpu::mmio(Gpa gpa, unsigned size, u64& v, Dir dir) {
       return false;
   }
   if (dir == Dir::read) v = size == 8 ? value : value & (bit(size * 8) - 1);
-  keep_answer({Answer::Kind::mmio, dir, static_cast<u8>(size), false, gpa.value(), v});
+  if (!delivering_)
+    keep_answer({Answer::Kind::mmio, dir, static_cast<u8>(size), false, gpa.value(), v});
   return true;
 }
 

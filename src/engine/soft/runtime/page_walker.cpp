@@ -1,5 +1,7 @@
 #include "engine/soft/runtime/page_walker.hpp"
 
+#include <algorithm>
+
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 
@@ -74,11 +76,18 @@ PageWalker::Status PageWalker::walk64(u64 la, Prot access, bool user, bool smap,
 
   for (unsigned attempt = 0; attempt < max_retries; ++attempt) {
     bool writable = true, user_ok = true, executable = true, again = false;
-    Gpa table(cpu_.s.cr3 & (la4 ? pte::frame : u64{0xffff'ffe0}));
-    for (int level = la4 ? 3 : 2; level >= 0; --level) {
+    Gpa table(cpu_.s.cr3 & pte::frame);
+    if (!la4) {
+      const u64 pdpte = cpu_.pdpte_[la >> 30 & 3];
+      if (!(pdpte & pte::p)) {
+        error = error_code(0, access, user);
+        return Status::fault;
+      }
+      table = Gpa(pdpte & pte::frame);
+    }
+    for (int level = la4 ? 3 : 1; level >= 0; --level) {
       const unsigned shift = page_shift + 9 * static_cast<unsigned>(level);
-      const bool pdpte_pae = !la4 && level == 2;
-      const u64 index = la >> shift & (pdpte_pae ? 3 : 511);
+      const u64 index = la >> shift & 511;
       u64* host;
       u64 entry;
       if (const Status st = read_entry<u64>(table + index * 8, host, entry); st != Status::ok)
@@ -88,22 +97,19 @@ PageWalker::Status PageWalker::walk64(u64 la, Prot access, bool user, bool smap,
         return Status::fault;
       }
       u64 bad = reserved;
-      const bool leaf = level == 0 || (level < 3 && !pdpte_pae && (entry & pte::ps));
+      const bool leaf = level == 0 || (level < 3 && (entry & pte::ps));
       if (level == 3) bad |= pte::ps;
-      if (pdpte_pae) bad |= 0x1e6 | pte::nx | 0x7ff0'0000'0000'0000;
-      if (!la4 && !pdpte_pae) bad |= 0x7ff0'0000'0000'0000;
+      if (!la4) bad |= 0x7ff0'0000'0000'0000;
       if (leaf && level > 0) bad |= ((u64{1} << shift) - 1) & ~u64{0x1fff};
       if (entry & bad) {
         error = error_code(x86::pf::present | x86::pf::reserved, access, user);
         return Status::fault;
       }
-      if (!pdpte_pae) {
-        writable &= (entry & pte::rw) != 0;
-        user_ok &= (entry & pte::us) != 0;
-        executable &= !(entry & pte::nx) || !nx_on;
-      }
+      writable &= (entry & pte::rw) != 0;
+      user_ok &= (entry & pte::us) != 0;
+      executable &= !(entry & pte::nx) || !nx_on;
       if (!leaf) {
-        if (host && !pdpte_pae && !set_bits<u64>(host, entry, pte::a)) {
+        if (host && !set_bits<u64>(host, entry, pte::a)) {
           again = true;
           break;
         }
@@ -134,6 +140,9 @@ PageWalker::Status PageWalker::walk64(u64 la, Prot access, bool user, bool smap,
 PageWalker::Status PageWalker::walk32(u64 la, Prot access, bool user, bool smap, Result& out,
                                       u32& error) {
   const bool pse = cpu_.s.cr4 & cr4::pse;
+  // PSE-36: bits 20-13 are address bits 39-32, of which those that do not exist are reserved.
+  const unsigned high_bits = std::min(cpu_.model().physical_bits(), 40u) - 32;
+  const u32 reserved = static_cast<u32>(bit(21) | ((0xff << high_bits & 0xff) << 13));
   for (unsigned attempt = 0; attempt < max_retries; ++attempt) {
     u32 *dir_host, *host, pde, entry;
     const Gpa dir((cpu_.s.cr3 & 0xffff'f000) + (la >> 22 & 1023) * 4);
@@ -144,7 +153,7 @@ PageWalker::Status PageWalker::walk32(u64 la, Prot access, bool user, bool smap,
     }
     bool large = pse && (pde & pte::ps);
     if (large) {
-      if (pde & bit(21)) {
+      if (pde & reserved) {
         error = error_code(x86::pf::present | x86::pf::reserved, access, user);
         return Status::fault;
       }
@@ -176,6 +185,26 @@ PageWalker::Status PageWalker::walk32(u64 la, Prot access, bool user, bool smap,
   }
   error = error_code(0, access, user);
   return Status::fault;
+}
+
+PageWalker::Status PageWalker::read_pdptes(u64 cr3, std::array<u64, 4>& out) {
+  const u64 address_reserved = ~u64{0} << cpu_.model().physical_bits();
+  const Gpa table(cr3 & 0xffff'ffe0);
+  for (unsigned n = 0; n < out.size(); ++n) {
+    u64* host;
+    if (const Status st = read_entry<u64>(table + n * 8, host, out[n]); st != Status::ok) return st;
+    if (out[n] & pte::p && out[n] & (0x1e6 | address_reserved)) return Status::fault;
+  }
+  return Status::ok;
+}
+
+bool Cpu::load_pdptes(u64 cr3) {
+  std::array<u64, 4> loaded;
+  switch (PageWalker(*this).read_pdptes(cr3, loaded)) {
+    case PageWalker::Status::ok: pdpte_ = loaded; return true;
+    case PageWalker::Status::fault: gp0(); return false;
+    default: return false;
+  }
 }
 
 PageWalker::Status PageWalker::walk(u64 la, Prot access, bool user, bool smap, Result& out,

@@ -1,4 +1,6 @@
 #pragma once
+#include <array>
+
 #include "base/address.hpp"
 #include "base/types.hpp"
 #include "mem/prot.hpp"
@@ -26,6 +28,8 @@ class PageWalker final {
   /// stopped: a table could not be reached in guest memory; the Cpu has the exit.
   /// `smap`: supervisor data accesses to user pages are forbidden.
   [[nodiscard]] Status walk(u64 la, mem::Prot access, bool user, bool smap, Result& out, u32& error);
+  /// Reads the four PDPTEs of PAE paging. fault: a present one has reserved bits.
+  [[nodiscard]] Status read_pdptes(u64 cr3, std::array<u64, 4>& out);
 
  private:
   struct Level {

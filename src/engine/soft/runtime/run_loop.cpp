@@ -15,6 +15,10 @@ void Cpu::run(engine::Exit& exit) {
   s.halted = false;
   running_.store(true, std::memory_order_seq_cst);
   sync_world();
+  if (pdptes_stale_) {
+    pdptes_stale_ = false;
+    if (pae_paging() && !load_pdptes(s.cr3)) pdpte_ = {};
+  }
   poll_.store(1, std::memory_order_relaxed);
   for (;;) {
     if (poll_.load(std::memory_order_relaxed) && !s.interrupt_shadow && !resume_single_)

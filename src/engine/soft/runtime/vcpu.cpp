@@ -80,6 +80,7 @@ void Cpu::load_state(StateGroups groups, const VcpuState& in) {
                      ss.access & x86::Segment::unusable ? cs.access : ss.access))
                : 0;
   }
+  if (has(groups, StateGroups::control)) pdptes_stale_ = true;
   pending_debug_ = data_hits_ = 0;
   debug_shadow_ = false;
   forget_answers();

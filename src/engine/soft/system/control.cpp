@@ -30,12 +30,26 @@ bool cr0_allowed(const Cpu& cpu, u64 value, u64& efer) {
   return true;
 }
 
-/// Writes CR0 after all checks; false: #GP(0) is due.
+/// Loads the PDPTE registers when `changed` bits of a control register ask for it and the CPU is in
+/// PAE paging, as it will be: `cr0`, `cr4`, `efer` are the new values. False: failed().
+bool reload_pdptes(Cpu& cpu, u64 changed, u64 cr0, u64 cr4, u64 efer) {
+  const bool pae = cr0 & x86::cr0::pg && cr4 & x86::cr4::pae && !(efer & x86::efer::lma);
+  return !changed || !pae || cpu.load_pdptes(cpu.s.cr3);
+}
+
+bool refuse(Cpu& cpu) {
+  cpu.gp0();
+  return false;
+}
+
+/// Writes CR0 after all checks. False: failed().
 bool set_cr0(Cpu& cpu, u64 value) {
   value = (value & x86::cr0::defined) | x86::cr0::et;
   u64 efer = cpu.s.efer;
-  if (!cr0_allowed(cpu, value, efer)) return false;
+  if (!cr0_allowed(cpu, value, efer)) return refuse(cpu);
   const u64 changed = cpu.s.cr0 ^ value;
+  constexpr u64 reloads = x86::cr0::cd | x86::cr0::nw | x86::cr0::pg;
+  if (!reload_pdptes(cpu, changed & reloads, value, cpu.s.cr4, efer)) return false;
   // TS and EM decide whether vector instructions run; a live state stays correct either way.
   cpu.s.cr0 = value;
   cpu.s.efer = efer;
@@ -54,9 +68,10 @@ bool set_cr3(Cpu& cpu, u64 value) {
   const bool no_flush = pcids && value & x86::cr3::no_flush;
   if (no_flush) value &= ~x86::cr3::no_flush;
   if (cpu.long_mode()) {
-    if (value >> cpu.model().physical_bits()) return false;
+    if (value >> cpu.model().physical_bits()) return refuse(cpu);
   } else {
     value = static_cast<u32>(value);
+    if (cpu.pae_paging() && !cpu.load_pdptes(value)) return false;
   }
   // Bit 63 only permits to keep translations of the new PCID; we drop them all the same.
   cpu.s.cr3 = value;
@@ -67,9 +82,12 @@ bool set_cr3(Cpu& cpu, u64 value) {
 bool set_cr4(Cpu& cpu, u64 value) {
   using namespace x86::cr4;
   const u64 old = cpu.s.cr4, changed = old ^ value;
-  if (value & ~cpu.model().cr4_supported()) return false;
-  if (cpu.long_mode() && !(value & pae)) return false;
-  if (changed & value & pcide && (!cpu.long_mode() || cpu.s.cr3 & x86::cr3::pcid_mask)) return false;
+  if (value & ~cpu.model().cr4_supported()) return refuse(cpu);
+  if (cpu.long_mode() && !(value & pae)) return refuse(cpu);
+  if (changed & value & pcide && (!cpu.long_mode() || cpu.s.cr3 & x86::cr3::pcid_mask))
+    return refuse(cpu);
+  if (!reload_pdptes(cpu, changed & (pae | pge | pse | smep), cpu.s.cr0, value, cpu.s.efer))
+    return false;
   cpu.s.cr4 = value;
   if (changed & (pge | pse | pae | pcide | smep | smap)) cpu.flush_tlb(false);
   cpu.update_mode();
@@ -121,20 +139,18 @@ Step h_write_cr(Cpu& cpu, const Insn& i) {
   const u64 value = low_bytes(cpu.reg<u64>(i.src), cpu.code64() ? 8 : 4);
   bool ok = true;
   switch (i.misc) {
-    case 0: ok = !(value >> 32) && set_cr0(cpu, value); break;
+    case 0: ok = value >> 32 ? refuse(cpu) : set_cr0(cpu, value); break;
     case 2: cpu.s.cr2 = value; return Step::next;
     case 3: ok = set_cr3(cpu, value); break;
     case 4: ok = set_cr4(cpu, value); break;
     case 8:
-      ok = value <= 15;
-      if (ok) {
-        cpu.leave().set_cr8(cpu.id(), static_cast<u8>(value));
-        cpu.request_check();
-      }
+      if (value > 15) return cpu.gp0();
+      cpu.leave().set_cr8(cpu.id(), static_cast<u8>(value));
+      cpu.request_check();
       break;
     default: return cpu.ud();
   }
-  return ok ? cpu.finish(i) : cpu.gp0();
+  return ok ? cpu.finish(i) : cpu.failed();
 }
 
 Step h_read_dr(Cpu& cpu, const Insn& i) {
@@ -165,7 +181,7 @@ Step h_lmsw(Cpu& cpu, const Insn& i) {
   if (i.ea != Ea::none && !cpu.load(i, value)) return cpu.failed();
   // Only PE, MP, EM and TS, and PE is never cleared (SDM vol. 2, LMSW).
   const u64 merged = (cpu.s.cr0 & ~u64{0xe}) | (value & 0xf);
-  return set_cr0(cpu, merged) ? cpu.finish(i) : cpu.gp0();
+  return set_cr0(cpu, merged) ? cpu.finish(i) : cpu.failed();
 }
 
 Step h_clts(Cpu& cpu, const Insn& i) {

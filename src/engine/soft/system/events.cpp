@@ -3,6 +3,7 @@
 
 #include "engine/soft/system/descriptor.hpp"
 #include "engine/soft/system/system.hpp"
+#include "engine/soft/system/task_switch.hpp"
 
 namespace bhyve::soft {
 
@@ -175,14 +176,28 @@ bool deliver_inner(Cpu& cpu, const Event& e, const Descriptor& gate, Descriptor&
   return true;
 }
 
+bool deliver_task(Cpu& cpu, const Event& e, const Descriptor& gate) {
+  TaskRequest q;
+  if (!task_gate_target(cpu, gate, e.ext(), q.selector)) return false;
+  q.reason = TaskReason::event;
+  q.return_rip = e.return_rip;
+  q.flags_image = flags_image(cpu, e);
+  q.ext = e.ext();
+  q.has_error = e.fault.has_error;
+  q.error = e.fault.error;
+  return switch_task(cpu, q);
+}
+
 bool deliver_protected(Cpu& cpu, const Event& e) {
   Descriptor gate, cs;
   unsigned cpl = 0;
   if (!read_idt_gate(cpu, e, gate)) return false;
-  // Task gates are refused: hardware task switching is not offered.
   const unsigned kind = gate.type() & 7;
-  const bool type_ok = kind == systype::int16 || kind == systype::trap16;
-  if (!gate_allowed(cpu, e, gate, type_ok) || !gate_code(cpu, e, gate.gate_selector(), cs, cpl))
+  const bool task = gate.type() == systype::task_gate;
+  const bool type_ok = kind == systype::int16 || kind == systype::trap16 || task;
+  if (!gate_allowed(cpu, e, gate, type_ok)) return false;
+  if (task) return deliver_task(cpu, e, gate);
+  if (!gate_code(cpu, e, gate.gate_selector(), cs, cpl))
     return false;
   if (cpl < cpu.cpl()) return deliver_inner(cpu, e, gate, cs, cpl);
 
@@ -233,23 +248,13 @@ bool deliver_once(Cpu& cpu, const Event& event) {
 }
 
 bool Cpu::deliver(const Fault& f, EventKind kind, u64 return_rip) {
-  // The frame may go to device memory or into code: nothing to come back for, unlike instructions.
-  struct Delivering final {
-    explicit Delivering(Cpu& c) : cpu(c), single(c.single_) { cpu.single_ = cpu.delivering_ = true; }
-    ~Delivering() {
-      cpu.single_ = single;
-      cpu.delivering_ = false;
-    }
-    Delivering(const Delivering&) = delete;
-    Delivering& operator=(const Delivering&) = delete;
-    Cpu& cpu;
-    bool single;
-  } const delivering(*this);
+  const AllAtOnce guard(*this);
   Event event{f, kind, return_rip};
   data_hits_ = 0;
   // Each fault on the way either escalates or is of a kind that cannot fault again; the bound only
   // stops what the architecture leaves open (benign faults in a row).
   for (unsigned attempts = 0; attempts < 8; ++attempts) {
+    const u16 task = s.seg[static_cast<u8>(Seg::tr)].selector;
     if (deliver_once(*this, event)) {
       s.interrupt_shadow = debug_shadow_ = false;
       if (data_hits_) add_debug_trap(data_hits_);  // the frame was written where one watches
@@ -261,6 +266,7 @@ bool Cpu::deliver(const Fault& f, EventKind kind, u64 return_rip) {
       return true;
     }
     if (failed_ != Step::fault) return false;  // guest memory was unreachable: the exit is filled
+    if (s.seg[static_cast<u8>(Seg::tr)].selector != task) return_rip = rip;  // in the new task
     Fault next;
     if (!combine(event, fault_, next)) break;
     event = {next, EventKind::exception, return_rip};

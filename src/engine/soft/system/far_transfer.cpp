@@ -2,6 +2,7 @@
 #include "engine/soft/system/far_transfer.hpp"
 
 #include "engine/soft/system/system.hpp"
+#include "engine/soft/system/task_switch.hpp"
 
 namespace bhyve::soft {
 
@@ -140,10 +141,34 @@ Step call_inner32(Cpu& cpu, const Insn& i, const Descriptor& gate, Descriptor& c
   return Step::stop;
 }
 
+/// JMP or CALL to a TSS or through a task gate (SDM vol. 3, 7.3).
+Step transfer_task(Cpu& cpu, const Insn& i, const Descriptor& d, bool call) {
+  const u32 error = selector_error(d.selector);
+  if (d.dpl() < cpu.cpl() || d.dpl() < rpl_of(d.selector)) return cpu.raise(Vector::gp, error);
+  TaskRequest q;
+  q.selector = d.selector;
+  if (d.type() == systype::task_gate) {
+    if (!d.present()) return cpu.raise(Vector::np, error);
+    if (!task_gate_target(cpu, d, 0, q.selector)) return cpu.failed();
+  }
+  q.reason = call ? TaskReason::call : TaskReason::jump;
+  q.return_rip = cpu.next_rip(i);
+  q.flags_image = cpu.rflags();
+  return task_instruction(cpu, q);
+}
+
+bool names_task(const Descriptor& d) {
+  switch (d.type()) {
+    case systype::task_gate: case systype::tss16: case systype::tss16_busy: case systype::tss32:
+    case systype::tss32_busy: return true;
+    default: return false;
+  }
+}
+
 Step transfer_gate(Cpu& cpu, const Insn& i, const Descriptor& gate, bool call) {
   const bool wide = cpu.long_mode();
   const u32 error = selector_error(gate.selector);
-  // TSS selectors and task gates are refused: hardware task switching is not offered.
+  if (!wide && names_task(gate)) return transfer_task(cpu, i, gate, call);
   const bool type_ok = gate.type() == systype::call32 || (!wide && gate.type() == systype::call16);
   if (!type_ok || gate.dpl() < cpu.cpl() || gate.dpl() < rpl_of(gate.selector) ||
       (wide && gate.high >> 40 & 0x1f))

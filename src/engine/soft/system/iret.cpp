@@ -1,6 +1,7 @@
 // IRET in all modes (SDM vol. 2, IRET).
 #include "engine/soft/system/far_transfer.hpp"
 #include "engine/soft/system/system.hpp"
+#include "engine/soft/system/task_switch.hpp"
 
 namespace bhyve::soft {
 
@@ -97,14 +98,21 @@ u64 iret_mask(const Cpu& cpu, unsigned size) {
   return mask;
 }
 
+/// NT: back to the task that the link in the TSS names.
+Step iret_task(Cpu& cpu, const Insn& i) {
+  TaskRequest q;
+  if (!cpu.read_system(cpu.s.seg[static_cast<u8>(Seg::tr)].base, q.selector)) return cpu.failed();
+  q.reason = TaskReason::iret;
+  q.return_rip = cpu.next_rip(i);
+  q.flags_image = cpu.rflags();
+  const Step result = task_instruction(cpu, q);
+  if (result == Step::stop) unblock_nmi(cpu);
+  return result;
+}
+
 Step iret_protected(Cpu& cpu, const Insn& i) {
   const unsigned size = bytes_of(i);
-  // NT asks for a task switch, which is an error in long mode and not offered elsewhere.
-  if (cpu.sysflags & rfl::nt)
-    return cpu.long_mode()
-               ? cpu.gp0()
-               : cpu.raise(Vector::ts,
-                           selector_error(cpu.s.seg[static_cast<u8>(Seg::tr)].selector));
+  if (cpu.sysflags & rfl::nt) return cpu.long_mode() ? cpu.gp0() : iret_task(cpu, i);
   FarStack stack(cpu);
   Frame f;
   if (!pop_frame(stack, f, size)) return cpu.failed();

@@ -23,6 +23,21 @@ Own put(u64& to, u64 value, bool allowed) {
 constexpr u32 microcode_revision = 0x2b00'0650;
 constexpr u64 misc_enable_fixed = bit(11) | bit(12);  // no branch trace store, no PEBS
 
+// ---- machine check (SDM vol. 3, ch. 16): a few banks that never report anything -----------------
+constexpr u64 mcg_cap_value = 4;  // banks; no MCG_CTL, no CMCI
+constexpr u32 bank_registers = 4;  // CTL, STATUS, ADDR, MISC
+
+bool in_bank(u32 number) {
+  return number >= msr::mc0_ctl && number < msr::mc0_ctl + mcg_cap_value * bank_registers;
+}
+bool is_bank_control(u32 number) { return (number - msr::mc0_ctl) % bank_registers == 0; }
+
+/// Errors are either all enabled or all disabled, which makes no difference here; what was reported
+/// can only be cleared.
+bool bank_value_valid(u32 number, u64 value) {
+  return value == 0 || (is_bank_control(number) && value == ~u64{0});
+}
+
 // ---- MTRRs (SDM vol. 3, 12.11) ----------------------------------------------------------------
 constexpr u64 mtrr_cap_value = 8 | bit(8) | bit(10);  // 8 variable pairs, fixed ranges, WC
 
@@ -114,6 +129,7 @@ Own read_own(Cpu& cpu, u32 number, u64& v) {
   if (const Plain p = plain_of(cpu, number); p.field) return v = *p.field, Own::done;
   if (const u64* mtrr = mtrr_of(cpu, number)) return v = *mtrr, Own::done;
   const auto give = [&v](u64 value) { return v = value, Own::done; };
+  if (in_bank(number)) return give(is_bank_control(number) ? ~u64{0} : 0);
   switch (number) {
     case msr::tsc: return give(cpu.guest_tsc());
     case msr::tsc_adjust: return give(cpu.s.tsc_adjust);
@@ -130,8 +146,9 @@ Own read_own(Cpu& cpu, u32 number, u64& v) {
     case msr::spec_ctrl: return give(cpu.s.spec_ctrl);
     case msr::feature_control: return give(1);  // locked, neither VMX nor SMX
     case msr::xss: return cpu.model().has(CpuModel::Feature::xsaves) ? give(cpu.s.xss) : Own::fault;
-    case msr::p5_mc_addr: case msr::p5_mc_type: case msr::platform_id: case msr::mcg_cap:
-    case msr::mcg_status: case msr::debugctl: return give(0);
+    case msr::mcg_cap: return give(mcg_cap_value);
+    case msr::p5_mc_addr: case msr::p5_mc_type: case msr::platform_id: case msr::mcg_status:
+    case msr::debugctl: return give(0);
     case msr::pred_cmd: case msr::flush_cmd: case msr::bios_updt_trig: case msr::mcg_ctl:
       return Own::fault;
     default: return Own::other;
@@ -142,6 +159,7 @@ Own write_own(Cpu& cpu, u32 number, u64 v) {
   if (const Plain p = plain_of(cpu, number); p.field)
     return put(*p.field, v, !p.canonical || x86::is_canonical(v));
   if (u64* mtrr = mtrr_of(cpu, number)) return put(*mtrr, v, mtrr_value_valid(cpu, number, v));
+  if (in_bank(number)) return bank_value_valid(number, v) ? Own::done : Own::fault;
   const auto only = [v](u64 mask) { return v & ~mask ? Own::fault : Own::done; };
   switch (number) {
     case msr::tsc: move_tsc(cpu, v - cpu.guest_tsc()); return Own::done;

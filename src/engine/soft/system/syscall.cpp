@@ -2,6 +2,7 @@
 #include "engine/soft/system/descriptor.hpp"
 #include "engine/soft/system/events.hpp"
 #include "engine/soft/system/system.hpp"
+#include "engine/soft/system/task_switch.hpp"
 
 namespace bhyve::soft {
 
@@ -16,7 +17,8 @@ namespace {
 Step software_event(Cpu& cpu, const Insn& i, u8 vector, Cpu::EventKind kind) {
   const Event event{{static_cast<Vector>(vector), false, 0}, kind, cpu.next_rip(i)};
   cpu.suppress_single_step();
-  return deliver_once(cpu, event) ? Step::stop : cpu.failed();
+  const u16 task = cpu.s.seg[static_cast<u8>(Seg::tr)].selector;
+  return deliver_once(cpu, event) ? Step::stop : task_failed(cpu, task);
 }
 
 /// INT n in V86 mode with CR4.VME: bit n of the redirection bitmap, the 32 bytes below the I/O map
