@@ -348,6 +348,9 @@ class Cpu final {
   static constexpr unsigned nested_entries = 1024;
   std::array<NestedEntry, nested_entries> nested_;
   std::array<u64, 64> large_pages_{};  ///< hashed 2 MiB regions with fragments in the TLBs
+  u64 huge_pages_ = 0;  ///< the same by GiB, for fragments of 4 MiB and 1 GiB pages
+  std::array<u64, 4> pdpte_{};         ///< with PAE paging
+  bool pdptes_stale_ = false;          ///< CR3 came from outside: run() loads them
   u64 generation_ = 0;                 ///< of the pmap, when caches were last valid
   std::unique_ptr<BlockCache> blocks_;
   bool single_ = false;                ///< one instruction runs alone: it may store into code
@@ -363,10 +366,10 @@ class Cpu final {
   bool step_suppressed_ = false;       ///< see suppress_single_step()
   u64 data_hits_ = 0;                  ///< breakpoints that the current instruction's accesses met
   u64 pending_debug_ = 0;              ///< DR6 bits of a #DB that is due at the next boundary
+  bool delivering_ = false;            ///< an event is being delivered: no exits from inside
   std::array<u64, 2> late_code_writes_{no_page, no_page};  ///< pages that a locked store changes
   static constexpr u64 no_page = ~u64{0};
   std::byte* split_window_ = nullptr;  ///< two pages for locked accesses across a page border
-  bool delivering_ = false;            ///< an event is being delivered: no exits from inside
 
   /// Accesses of the current instruction that were done already, outside or inside run(): the
   /// instruction is executed again from its start and must not do them twice.
