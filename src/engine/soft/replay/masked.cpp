@@ -27,15 +27,15 @@ u8 vector_masked_bytes(ZydisMnemonic m) {
   }
 }
 
-/// Bytes per mask bit where Zydis' element size tells something else, 0 for others: parts of a
-/// vector are stored by elements of their name.
-u8 extracted_bytes(ZydisMnemonic m) {
+/// Stores of a part of a vector: type E6NF, so the whole operand must be writable, but what the mask
+/// suppresses is not changed.
+bool stores_part(ZydisMnemonic m) {
   switch (m) {
     case ZYDIS_MNEMONIC_VEXTRACTF32X4: case ZYDIS_MNEMONIC_VEXTRACTF32X8:
-    case ZYDIS_MNEMONIC_VEXTRACTI32X4: case ZYDIS_MNEMONIC_VEXTRACTI32X8: return 4;
+    case ZYDIS_MNEMONIC_VEXTRACTI32X4: case ZYDIS_MNEMONIC_VEXTRACTI32X8:
     case ZYDIS_MNEMONIC_VEXTRACTF64X2: case ZYDIS_MNEMONIC_VEXTRACTF64X4:
-    case ZYDIS_MNEMONIC_VEXTRACTI64X2: case ZYDIS_MNEMONIC_VEXTRACTI64X4: return 8;
-    default: return 0;
+    case ZYDIS_MNEMONIC_VEXTRACTI64X2: case ZYDIS_MNEMONIC_VEXTRACTI64X4: return true;
+    default: return false;
   }
 }
 
@@ -48,7 +48,6 @@ bool reads_whole(ZydisMnemonic m) {
 
 bool suppresses_faults(const Decoded& d) {
   if (reads_whole(d.info.mnemonic)) return false;
-  if (extracted_bytes(d.info.mnemonic)) return true;
   switch (d.info.meta.exception_class) {
     case ZYDIS_EXCEPTION_CLASS_E1NF: case ZYDIS_EXCEPTION_CLASS_E2NF:
     case ZYDIS_EXCEPTION_CLASS_E3NF: case ZYDIS_EXCEPTION_CLASS_E4NF:
@@ -93,17 +92,14 @@ void bind_masking(const Decoded& d, const ZydisDecodedOperand& memory, ReplayPla
         plan.mask_register = static_cast<u8>(ZydisRegisterGetId(d.operands[n].reg.value));
     return;
   }
+  if (stores_part(d.info.mnemonic)) {
+    if (plan.use == MemoryUse::write) plan.use = MemoryUse::read_write;
+    return;
+  }
   const ZydisRegister k = d.info.avx.mask.reg;
   if (d.info.encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX || k <= ZYDIS_REGISTER_K0 ||
       k > ZYDIS_REGISTER_K7 || !suppresses_faults(d) || memory.element_size == 0)
     return;
-  if (const u8 bytes = extracted_bytes(d.info.mnemonic)) {
-    plan.mask_register = static_cast<u8>(k - ZYDIS_REGISTER_K0);
-    plan.masking = Masking::opmask;
-    plan.element_bytes = bytes;
-    plan.vector_bytes = static_cast<u8>(plan.memory_bytes);
-    return;
-  }
   const unsigned bits = mask_bits(d, memory);
   const bool broadcast = d.info.avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID;
   const unsigned in_memory = broadcast ? memory.element_count : bits;
