@@ -74,7 +74,7 @@ class BadInput(CliCase):
         self.refused(ERROR, "-l com1|lpc", "-l", "com1,stdio", "vm")
         self.refused(ERROR, "-l com2,stdio|another", *lpc, "-l", "com1,stdio", "-l", "com2,stdio",
                      "vm")
-        self.refused(ERROR, "bootrom|not in this build", *lpc, "-l", "bootrom,/rom", "vm")
+        self.refused(ERROR, "bootrom /rom|No such file", *lpc, "-l", "bootrom,/rom", "vm")
         kernel = self.kernel(SPIN)
         self.refused(ERROR, "-l com1,/dev/null", *lpc, "-l", "com1,/dev/null", "--kernel", kernel,
                      "vm")
