@@ -4,6 +4,8 @@
 
 #include "dev/pci/hostbridge.hpp"
 #include "host/char_open.hpp"
+#include "machine/cmos.hpp"
+#include "machine/firmware_items.hpp"
 #include "platform/layout.hpp"
 #include "platform/pci_routing.hpp"
 
@@ -33,6 +35,9 @@ Result<std::unique_ptr<host::CharBackend>> open_backend(host::EventLoop& loop,
   return backend;
 }
 
+/// Functions 0-3 of a slot have INTA to INTD, and so on again.
+unsigned interrupt_pin(bus::pci::Bdf at) { return 1 + at.function() % platform::pci_int_pins; }
+
 }  // namespace
 
 Board::Board(vmm::Vm& vm, host::EventLoop& loop)
@@ -52,7 +57,7 @@ Board::Board(vmm::Vm& vm, host::EventLoop& loop)
 
 Board::~Board() {
   pause();
-  for (const auto& function : functions_) function->detach();
+  for (const auto& [at, placed] : functions_) placed.function->detach();
 }
 
 Result<std::unique_ptr<Board>> Board::create(vmm::Vm& vm, host::EventLoop& loop,
@@ -64,6 +69,7 @@ Result<std::unique_ptr<Board>> Board::create(vmm::Vm& vm, host::EventLoop& loop,
 
 Result<void> Board::build(const MachineConfig& config) {
   if (auto ok = map_ports(); !ok) return ok;
+  fill_cmos(vm_.chips().rtc(), config.lowmem, config.vcpus);
   for (const PciDevice& device : config.pci)
     if (auto ok = add_pci(device); !ok) return ok;
   for (unsigned n = 0; n < com_ports; ++n) {
@@ -72,6 +78,8 @@ Result<void> Board::build(const MachineConfig& config) {
   }
   if (!config.debugcon.empty())
     if (auto ok = add_debug_console(config.debugcon); !ok) return ok;
+  if (config.fw_cfg)
+    if (auto ok = add_fw_cfg(config); !ok) return ok;
   if (config.testdev)
     if (auto ok = add_testdev(); !ok) return ok;
   return memory_.add(layout::pci_ecam, layout::pci_ecam_size, ecam_);
@@ -98,50 +106,102 @@ Result<void> Board::map_ports() {
 }
 
 /// INTx goes to the I/O APIC directly and to the PIC through the bridge's router; a guest masks one.
-bus::PciWiring Board::wire(const PciDevice& device) {
-  const unsigned slot = device.slot, pin = 1 + device.function % platform::pci_int_pins;
-  intc::IrqPin& gsi = vm_.chips().connect_gsi(platform::ioapic_pin_for(slot, pin));
-  const unsigned link = platform::pirq_link_for(slot, pin);
+bus::PciWiring Board::wire(bus::pci::Bdf at) {
+  const unsigned pin = interrupt_pin(at);
+  intc::IrqPin*& gsi = interrupt_pins_[at.raw()];
+  if (gsi == nullptr) gsi = &vm_.chips().connect_gsi(platform::ioapic_pin_for(at.slot(), pin));
+  const unsigned link = platform::pirq_link_for(at.slot(), pin);
   bus::PciWiring wiring;
-  wiring.name = device.node;
+  wiring.name = fmt::format("pci.{}.{}.{}", at.bus(), at.slot(), at.function());
   wiring.decoder = &decoder_;
   wiring.msi = [this](u64 address, u32 data) { vm_.chips().lapic_bus().msi(address, data); };
-  wiring.intx = [this, &gsi, link](bool level) {
-    gsi.set_level(level);
+  wiring.intx = [this, gsi, link](bool level) {
+    gsi->set_level(level);
     if (lpc_) lpc_->set_link(link, level);
   };
   return wiring;
 }
 
-std::unique_ptr<bus::PciFunction> Board::make_function(const PciDevice& device) {
+std::unique_ptr<bus::PciFunction> Board::make_function(const PciDevice& device,
+                                                       bus::PciWiring wiring) {
   using Model = dev::Hostbridge::Model;
   if (device.emulation == "hostbridge")
-    return std::make_unique<dev::Hostbridge>(wire(device), Model::generic);
+    return std::make_unique<dev::Hostbridge>(std::move(wiring), Model::generic);
   if (device.emulation == "amd_hostbridge")
-    return std::make_unique<dev::Hostbridge>(wire(device), Model::amd);
+    return std::make_unique<dev::Hostbridge>(std::move(wiring), Model::amd);
   if (device.emulation != "lpc") return nullptr;
   for (unsigned irq = 0; irq < pirq_pins_.size(); ++irq)
     if (dev::PirqRouter::legal_irqs >> irq & 1) pirq_pins_[irq] = &vm_.chips().pic().connect(irq);
-  auto lpc = std::make_unique<dev::Lpc>(wire(device), [this](unsigned irq, bool level) {
+  auto lpc = std::make_unique<dev::Lpc>(std::move(wiring), [this](unsigned irq, bool level) {
     if (pirq_pins_[irq]) pirq_pins_[irq]->set_level(level);
   });
   lpc_ = lpc.get();
   lpc_slot_ = device.slot;
   lpc->use_irq(layout::irq_sci);
+  make_level(layout::irq_sci);
   lpc->reserve_irq(layout::irq_mouse);
   return lpc;
 }
 
+/// PCI's interrupts and the SCI are level-triggered at the PIC: what firmware leaves in ELCR.
+void Board::make_level(unsigned irq) {
+  if (irq >= pirq_pins_.size()) return;  // a link that leads nowhere
+  bus::Pio& elcr = vm_.chips().pic().elcr_ports();
+  const u16 half = static_cast<u16>(irq / 8);
+  elcr.pio_write(half, 1, elcr.pio_read(half, 1) | 1u << irq % 8);
+}
+
 Result<void> Board::add_pci(const PciDevice& device) {
-  auto function = make_function(device);
+  const bus::pci::Bdf at(device.bus, device.slot, device.function);
+  return add_function(at, false, [&](bus::PciWiring wiring) {
+    return make_function(device, std::move(wiring));
+  });
+}
+
+Result<void> Board::add_function(bus::pci::Bdf at, bool intx, const MakeFunction& make) {
+  if (at.bus() != 0) return fail(EINVAL, "PCI bus {}: expected bus 0", at.bus());
+  if (functions_.contains(at.raw()))
+    return fail(EEXIST, "PCI {}:{}:{} is already taken", at.bus(), at.slot(), at.function());
+  auto function = make(wire(at));
   if (!function)
-    return fail(ENOTSUP, "-s {}:{},{}: this device is not in this build", device.slot,
-                device.function, device.emulation);
-  if (auto ok = pci_.add(bus::pci::Bdf(device.bus, device.slot, device.function), *function); !ok)
-    return ok;
-  lifecycle_.push_back(function.get());
-  functions_.push_back(std::move(function));
+    return fail(ENOTSUP, "PCI {}:{}:{}: this device is not in this build", at.bus(), at.slot(),
+                at.function());
+  if (intx) {
+    constexpr u8 not_connected = 255;
+    const unsigned pin = interrupt_pin(at), link = platform::pirq_link_for(at.slot(), pin);
+    if (lpc_) {
+      lpc_->use_link(link);
+      make_level(lpc_->link_irq(link));
+    }
+    function->set_interrupt_pin(static_cast<u8>(pin), lpc_ ? lpc_->link_irq(link) : not_connected);
+  }
+  if (started_) function->start();
+  if (auto ok = pci_.add(at, *function); !ok) return ok;
+  functions_[at.raw()] = {std::move(function), intx};
   return {};
+}
+
+Result<void> Board::remove_function(bus::pci::Bdf at) {
+  const auto it = functions_.find(at.raw());
+  if (it == functions_.end() || it->second.function.get() == lpc_)
+    return fail(ENOENT, "PCI {}:{}:{}: there is nothing that could be removed", at.bus(), at.slot(),
+                at.function());
+  (void)pci_.remove(at);
+  bus::PciFunction& function = *it->second.function;
+  if (started_) function.pause();
+  function.reset();  // lets go of its interrupt line
+  function.detach();
+  functions_.erase(it);
+  return {};
+}
+
+std::vector<unsigned> Board::interrupt_slots() const {
+  std::vector<unsigned> slots;
+  for (const auto& [raw, placed] : functions_) {
+    const unsigned slot = raw >> 3;
+    if (placed.intx && (slots.empty() || slots.back() != slot)) slots.push_back(slot);
+  }
+  return slots;
 }
 
 Result<void> Board::add_uart(unsigned port, const std::string& path) {
@@ -175,12 +235,14 @@ Result<void> Board::add_testdev() {
   testdev_ = std::make_unique<dev::TestDev>(pins);
   lifecycle_.push_back(testdev_.get());
   using dev::TestDev;
+  // E9h is the debug console's where there is one.
+  const u16 byte_ports = debug_console_ ? 1 : TestDev::echo_ports;
   const struct {
     u16 base, size;
     bus::Pio* device;
   } map[] = {{TestDev::port_echo, TestDev::echo_ports, &testdev_->echo()},
              {TestDev::port_flush, TestDev::flush_ports, &testdev_->flush()},
-             {TestDev::port_echo_bytes, TestDev::echo_ports, &testdev_->echo_bytes()},
+             {TestDev::port_echo_bytes, byte_ports, &testdev_->echo_bytes()},
              {TestDev::port_lines, TestDev::lines, &testdev_->line_ports()},
              {dev::DebugExit::port, dev::DebugExit::ports, &debug_exit_}};
   for (const auto& [base, size, device] : map)
@@ -188,11 +250,25 @@ Result<void> Board::add_testdev() {
   return memory_.add(Gpa(TestDev::window_base), TestDev::window_size, testdev_->window());
 }
 
+Result<void> Board::add_fw_cfg(const MachineConfig& config) {
+  auto items = make_firmware_items(config);
+  if (!items) return tl::make_unexpected(items.error());
+  using platform::FwCfgPio;
+  fw_cfg_ = std::make_unique<FwCfgPio>(std::move(*items), vm_.space());
+  lifecycle_.push_back(fw_cfg_.get());
+  if (auto ok = ports_.add(FwCfgPio::port, FwCfgPio::ports, fw_cfg_->registers()); !ok) return ok;
+  return ports_.add(FwCfgPio::port_dma, FwCfgPio::dma_ports, fw_cfg_->dma());
+}
+
 void Board::start() {
   for (bus::Lifecycle* device : lifecycle_) device->start();
+  for (const auto& [at, placed] : functions_) placed.function->start();
+  started_ = true;
 }
 
 void Board::pause() {
+  started_ = false;
+  for (const auto& [at, placed] : functions_) placed.function->pause();
   std::for_each(lifecycle_.rbegin(), lifecycle_.rend(),
                 [](bus::Lifecycle* device) { device->pause(); });
 }

@@ -1,6 +1,8 @@
 #pragma once
 #include <array>
 #include <atomic>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -22,6 +24,7 @@
 #include "dev/uart/uart_lpc.hpp"
 #include "host/event_loop.hpp"
 #include "machine/machine_config.hpp"
+#include "platform/fw_cfg_pio.hpp"
 #include "vmm/vm.hpp"
 
 namespace bhyve::machine {
@@ -46,6 +49,18 @@ class Board final {
   /// Slot of the LPC bridge on bus 0; where firmware tables expect one when there is none.
   [[nodiscard]] u8 lpc_slot() const { return lpc_slot_; }
 
+  /// Slots of bus 0 with a function that has an interrupt pin, for firmware tables. Ascending.
+  [[nodiscard]] std::vector<unsigned> interrupt_slots() const;
+
+  /// Makes the function that goes to a place; it is given the wiring of that place.
+  using MakeFunction = std::function<std::unique_ptr<bus::PciFunction>(bus::PciWiring)>;
+  /// Adds a function, also while the guest runs: it appears in configuration space, and is started if
+  /// the board is. `intx`: it has an interrupt pin. EEXIST when the place is taken, EINVAL for another
+  /// bus than 0. Like remove_function(), not with itself or start() and pause() at the same time.
+  [[nodiscard]] Result<void> add_function(bus::pci::Bdf at, bool intx, const MakeFunction& make);
+  /// Takes a function away, as by pulling the card: its windows and its interrupt go. ENOENT.
+  [[nodiscard]] Result<void> remove_function(bus::pci::Bdf at);
+
   /// Exit status that the guest chose through the debug exit port. Once no vCPU runs any more.
   [[nodiscard]] std::optional<u8> debug_exit() const {
     const int status = debug_exit_status_.load();
@@ -61,11 +76,14 @@ class Board final {
   Result<void> build(const MachineConfig& config);
   Result<void> map_ports();
   Result<void> add_pci(const PciDevice& device);
+  Result<void> add_fw_cfg(const MachineConfig& config);
   Result<void> add_uart(unsigned port, const std::string& path);
   Result<void> add_debug_console(const std::string& path);
   Result<void> add_testdev();
-  [[nodiscard]] bus::PciWiring wire(const PciDevice& device);
-  [[nodiscard]] std::unique_ptr<bus::PciFunction> make_function(const PciDevice& device);
+  void make_level(unsigned irq);
+  [[nodiscard]] bus::PciWiring wire(bus::pci::Bdf at);
+  [[nodiscard]] std::unique_ptr<bus::PciFunction> make_function(const PciDevice& device,
+                                                                bus::PciWiring wiring);
   void suspend(abi::SuspendHow how) { (void)vm_.suspend(how); }
 
   vmm::Vm& vm_;
@@ -85,10 +103,17 @@ class Board final {
   dev::Lpc* lpc_ = nullptr;  ///< one of functions_; set before the guest runs
   u8 lpc_slot_ = 31;
   std::array<intc::IrqPin*, 16> pirq_pins_{};  ///< PIC inputs that links may be routed to
-  std::vector<std::unique_ptr<bus::PciFunction>> functions_;
+  struct Placed {
+    std::unique_ptr<bus::PciFunction> function;
+    bool intx = false;
+  };
+  std::map<u16, Placed> functions_;             ///< by Bdf::raw()
+  std::map<u16, intc::IrqPin*> interrupt_pins_;  ///< inputs of the I/O APIC, kept for the next card
+  bool started_ = false;
   std::vector<std::unique_ptr<dev::UartLpc>> uarts_;
   std::unique_ptr<dev::DebugConsole> debug_console_;
   std::unique_ptr<dev::TestDev> testdev_;
+  std::unique_ptr<platform::FwCfgPio> fw_cfg_;
   std::atomic<int> debug_exit_status_{-1};  ///< -1: not used
   dev::DebugExit debug_exit_;
   std::vector<bus::Lifecycle*> lifecycle_;

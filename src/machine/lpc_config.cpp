@@ -17,6 +17,30 @@ Result<std::string> read_path(const Config& config, bool lpc, const std::string&
   return path;
 }
 
+Result<void> read_firmware_items(const Config& config, MachineConfig& out) {
+  const auto kind = config.get_text("lpc.fwcfg", "");
+  if (!kind) return tl::make_unexpected(kind.error());
+  if (*kind == "bhyve")
+    return fail(ENOTSUP, "-l fwcfg,bhyve: this interface is not in this build; expected qemu");
+  if (!kind->empty() && *kind != "qemu")
+    return fail(EINVAL, "-l fwcfg,{}: expected qemu or bhyve", *kind);
+  out.fw_cfg = !kind->empty();
+  for (const std::string& number : config.children("fwcfg")) {
+    const std::string node = "fwcfg." + number;
+    FirmwareItem item;
+    item.file = config.has(node + ".file");
+    auto name = config.get_text(node + ".name", "");
+    auto value = config.get_text(node + (item.file ? ".file" : ".string"), "");
+    for (const auto* text : {&name, &value})
+      if (!*text) return tl::make_unexpected(text->error());
+    item.name = std::move(*name);
+    item.value = std::move(*value);
+    if (!out.fw_cfg) return fail(EINVAL, "-f {}: expected -l fwcfg,qemu as well", item.name);
+    out.firmware_items.push_back(std::move(item));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> read_lpc(const Config& config, bool lpc, MachineConfig& out) {
@@ -35,7 +59,7 @@ Result<void> read_lpc(const Config& config, bool lpc, MachineConfig& out) {
   if (*testdev && !lpc)
     return fail(EINVAL, "-l pc-testdev: expected an lpc device, e.g. -s 31,lpc");
   out.testdev = *testdev;
-  return {};
+  return read_firmware_items(config, out);
 }
 
 }  // namespace bhyve::machine

@@ -106,8 +106,8 @@ Result<std::unique_ptr<Machine>> Machine::create(const Config& config,
   auto board = Board::create(*p.vm, p.loop, p.config);
   if (!board) return tl::make_unexpected(board.error());
   p.board = std::move(*board);
-  // No function of today's devices has an interrupt pin.
-  if (auto ok = load_guest(*p.vm, p.config, config, loaded, p.board->lpc_slot(), {}); !ok)
+  if (auto ok = load_guest(*p.vm, p.config, config, loaded, p.board->lpc_slot(),
+                           p.board->interrupt_slots()); !ok)
     return tl::make_unexpected(ok.error());
   p.exits.emplace(*p.vm, p.board->ports(), p.board->memory(),
                   ExitHandler::Policy{p.config.strict_io, p.config.strict_msr},

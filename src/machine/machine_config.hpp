@@ -22,6 +22,13 @@ struct PciDevice final {
   std::string node;  ///< "pci.B.S.F": its other variables are below
 };
 
+/// An item of -f for the firmware configuration device.
+struct FirmwareItem final {
+  std::string name;
+  std::string value;  ///< the contents, or the path of the file that has them
+  bool file = false;
+};
+
 /// The configuration tree with every value parsed and checked: what the machine is made from.
 struct MachineConfig final {
   std::string name;
@@ -44,6 +51,8 @@ struct MachineConfig final {
   std::array<std::string, com_ports> com;  ///< back end of com1-4 (host::parse_char_spec), empty: no port
   std::string debugcon;                    ///< the same of the debug console
   bool testdev = false;                    ///< -l pc-testdev
+  bool fw_cfg = false;                     ///< -l fwcfg,qemu
+  std::vector<FirmwareItem> firmware_items;
   std::vector<std::vector<unsigned>> cpusets;  ///< host CPUs of each vCPU, empty: any
 };
 

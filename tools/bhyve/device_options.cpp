@@ -106,6 +106,21 @@ Result<void> set_lpc_device(Config& config, std::string_view text) {
   return {};
 }
 
+Result<void> add_firmware_item(Config& config, std::string_view text) {
+  auto [name, rest] = head(text);
+  if (name.starts_with("name=")) name.remove_prefix(5);
+  const auto equals = rest.find('=');
+  const auto kind = rest.substr(0, equals);
+  if (name.empty() || equals == std::string_view::npos || (kind != "string" && kind != "file"))
+    return expected("expected name,string=TEXT or name,file=PATH");
+  const std::string node = fmt::format("fwcfg.{}", config.children("fwcfg").size());
+  std::string value;
+  for (const char c : rest.substr(equals + 1)) value.append(c == '%' ? "%%" : std::string(1, c));
+  config.set(node + ".name", name);
+  config.set(node + '.' + std::string(kind), value);
+  return {};
+}
+
 Result<void> set_topology(Config& config, std::string_view text) {
   constexpr std::array<std::string_view, 4> names{"cpus", "sockets", "cores", "threads"};
   constexpr std::uint64_t highest = 65535;

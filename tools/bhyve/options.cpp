@@ -45,7 +45,6 @@ struct Absent final {
   const char* what;
 };
 constexpr auto absent = std::to_array<Absent>({
-    {'f', "firmware configuration items are"},
     {'G', "the debugger stub is"},
     {'n', "NUMA domains are"},
     {'r', "resuming from a snapshot is"},
@@ -97,6 +96,7 @@ tl::expected<void, OptionError> apply(int letter, Options& options) {
       return wrong(status_error, fmt::format("-{}: {} not in this build", a.letter, a.what));
   switch (letter) {
     case 'c': return named(shown, argument, set_topology(config, argument));
+    case 'f': return named(shown, argument, add_firmware_item(config, argument));
     case 'k': return named(shown, argument, load_file(config, argument));
     case 'l':
       if (argument == std::string_view("help")) options.action = Options::Action::lpc_help;

@@ -52,5 +52,18 @@ TEST(LpcConfig, RefusalsNameTheDeviceAndWhatWasExpected) {
   EXPECT_EQ(refusal({{"lpc.com1.path", "nmdm0A"}}).substr(0, 31), "-l com1,nmdm0A: expected stdio,");
 }
 
+TEST(LpcConfig, FirmwareItemsNeedTheDevice) {
+  const auto out = read({{"lpc.fwcfg", "qemu"}, {"fwcfg.0.name", "opt/a"}, {"fwcfg.0.string", "x"},
+                         {"fwcfg.1.name", "opt/b"}, {"fwcfg.1.file", "/f"}});
+  ASSERT_TRUE(out) << out.error().message;
+  EXPECT_TRUE(out->fw_cfg);
+  ASSERT_EQ(out->firmware_items.size(), 2u);
+  EXPECT_FALSE(out->firmware_items[0].file);
+  EXPECT_EQ(out->firmware_items[1].value, "/f");
+  EXPECT_EQ(refusal({{"fwcfg.0.name", "opt/a"}, {"fwcfg.0.string", "x"}}),
+            "-f opt/a: expected -l fwcfg,qemu as well");
+  EXPECT_EQ(refusal({{"lpc.fwcfg", "coreboot"}}), "-l fwcfg,coreboot: expected qemu or bhyve");
+}
+
 }  // namespace
 }  // namespace bhyve::machine
