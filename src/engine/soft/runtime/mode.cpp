@@ -43,7 +43,8 @@ void Cpu::update_mode() {
     stack_size_ = 8;
     ip_mask_ = ~u64{0};
   } else {
-    const bool big = (cs.access & Segment::big) && protected_mode() && !v86_mode();
+    // In real mode too: what protected mode loaded stays until CS is loaded anew there.
+    const bool big = (cs.access & Segment::big) && !v86_mode();
     code_size_ = big ? CodeSize::bits32 : CodeSize::bits16;
     stack_size_ = ss.access & Segment::big ? 4 : 2;
     ip_mask_ = big ? 0xffff'ffff : 0xffff;
