@@ -16,7 +16,8 @@ namespace {
 constexpr usize max_state = 64 * KiB;
 
 [[nodiscard]] UniqueFd create_file(const VmDirectory& vm, const char* file) {
-  return UniqueFd(::openat(vm.fd(), file, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  constexpr int flags = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+  return UniqueFd(::openat(vm.fd(), file, flags, 0600));
 }
 
 [[nodiscard]] bool write_whole(const VmDirectory& vm, const char* file, std::span<const u8> bytes) {

@@ -6,15 +6,15 @@
 
 namespace bhyve::api {
 
-/// What bhyveload leaves in a VM's directory: `memory.img` and `loaded` (registers, memory sizes). Only
-/// both together count: `loaded` comes last and goes first.
+/// What bhyveload leaves in a VM's directory: `memory.img` and `loaded` (registers, memory sizes).
+/// Only both together count: `loaded` comes last and goes first.
 
 /// True when the configuration itself names nothing to boot.
 [[nodiscard]] bool needs_loaded_guest(const Config& config);
 /// Nothing when the VM was not loaded.
 [[nodiscard]] std::optional<machine::LoadedGuest> open_loaded_guest(const VmDirectory& vm);
-/// The configuration with the memory size that bhyveload used, unless it sets one. EBADMSG when what
-/// was left is damaged.
+/// The configuration with the memory size that bhyveload used, unless it sets one. EBADMSG when
+/// what was left is damaged.
 [[nodiscard]] Result<Config> with_loaded_memory(
     const Config& config, const std::optional<machine::LoadedGuest>& loaded);
 /// Loads the guest of `config` and replaces what an earlier bhyveload left.

@@ -7,8 +7,8 @@
 
 namespace bhyve::loader {
 
-/// A file handed to the kernel beside it: the initrd of Linux, a multiboot or PVH module, a preloaded
-/// file of FreeBSD. `path` and `arguments` are what the user wrote.
+/// A file handed to the kernel beside it: the initrd of Linux, a multiboot or PVH module, a
+/// preloaded file of FreeBSD. `path` and `arguments` are what the user wrote.
 struct BootModule final {
   BootFile file;
   std::string path;

@@ -21,9 +21,10 @@ struct LinuxBoot final {
 };
 
 /// Loads a Linux bzImage of boot protocol 2.02 or newer (Documentation/arch/x86/boot.rst): kernel,
-/// initrd, command line, boot_params with `map`, GDT; by the 64-bit protocol where the kernel has it
-/// (page tables, entry at +200h), else by the 32-bit one (entry at code32_start). RSI at boot_params. Every check comes before the first write, so that a failure (ENOEXEC, E2BIG, ENOMEM;
-/// one sentence beginning with the file's `what`) leaves the memory alone.
+/// initrd, command line, boot_params with `map`, GDT; by the 64-bit protocol where the kernel has
+/// it (page tables, entry at +200h), else by the 32-bit one (entry at code32_start). RSI at
+/// boot_params. Every check comes before the first write, so that a failure (ENOEXEC, E2BIG,
+/// ENOMEM; one sentence beginning with the file's `what`) leaves the memory alone.
 [[nodiscard]] Result<EntryState> load_bzimage(GuestMemory& memory, const LinuxBoot& boot,
                                               std::span<const x86::E820Entry> map);
 

@@ -20,8 +20,8 @@ inline constexpr usize setup_sects = 0x1f1, syssize = 0x1f4, boot_flag = 0x1fe, 
 }  // namespace setup
 
 /// What the loader needs from the header of a bzImage, checked: nothing here is out of the file's
-/// bounds or overflows. Fields that an old protocol version does not have get the values that the boot
-/// protocol gives them.
+/// bounds or overflows. Fields that an old protocol version does not have get the values that the
+/// boot protocol gives them.
 struct BzimageHeader final {
   usize header_end = 0;     ///< the header is [setup_sects, header_end) of the file
   usize payload_offset = 0; ///< the protected-mode kernel in the file

@@ -24,8 +24,8 @@ struct ElfSection final {
   std::span<const u8> bytes;  ///< empty for sections without contents
 };
 
-/// An x86 ELF program (System V ABI, ELF-32/64 Object File Format), checked: all spans lie in the file
-/// and memory_size is at least what the file has. Refers to the file's bytes.
+/// An x86 ELF program (System V ABI, ELF-32/64 Object File Format), checked: all spans lie in the
+/// file and memory_size is at least what the file has. Refers to the file's bytes.
 struct ElfImage final {
   bool is_64 = false;
   u8 os_abi = 0;

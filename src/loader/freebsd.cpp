@@ -51,8 +51,8 @@ void append_table(std::vector<u8>& out, std::span<const u8> table) {
             out.begin() + static_cast<std::ptrdiff_t>(at + sizeof(u64)));
 }
 
-/// The symbol table and its strings behind the kernel, each with its size in front: for the kernel's
-/// debugger and for modules that it links later.
+/// The symbol table and its strings behind the kernel, each with its size in front: for the
+/// kernel's debugger and for modules that it links later.
 [[nodiscard]] Result<void> place_symbols(LoadPlan& plan, const BootFile& file, Kernel& kernel) {
   const auto sections = elf_sections(file.bytes);
   for (const ElfSection& symbols : sections) {

@@ -22,10 +22,10 @@ inline constexpr u64 stack = 0x1000, page_tables = 0x2000, gdt = 0x5000, end = 0
 [[nodiscard]] bool is_freebsd_kernel(const ElfImage& image);
 
 /// Loads a FreeBSD/amd64 kernel as bhyveload does: the kernel and its symbols at their physical
-/// places, files beside it ("FILE,TYPE", e.g. mfs_root), the environment, the metadata; then stack, a
-/// page table that repeats the first GiB through the whole address space, GDT and long mode. On the
-/// stack lie a return address, modulep and kernend (32 bits each), as amd64's btext expects. Checks and
-/// failures as load_multiboot().
+/// places, files beside it ("FILE,TYPE", e.g. mfs_root), the environment, the metadata; then stack,
+/// a page table that repeats the first GiB through the whole address space, GDT and long mode. On
+/// the stack lie a return address, modulep and kernend (32 bits each), as amd64's btext expects.
+/// Checks and failures as load_multiboot().
 [[nodiscard]] Result<EntryState> load_freebsd(GuestMemory& memory, const BootRequest& boot,
                                               const ElfImage& image,
                                               std::span<const x86::E820Entry> map);

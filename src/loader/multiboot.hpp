@@ -10,11 +10,11 @@
 
 namespace bhyve::loader {
 
-/// Loads a multiboot 1 kernel (Multiboot Specification 0.6.96): by the addresses of its header, else
-/// as an ELF file; modules above it, then the information structure with memory map, command line
-/// ("PATH ARGUMENTS", for modules too) and boot loader name. Entry in 32-bit protected mode with EAX =
-/// 2BADB002h and EBX at the information. Every check comes before the first write; failures (ENOEXEC,
-/// ENOMEM) are one sentence beginning with the file's `what`.
+/// Loads a multiboot 1 kernel (Multiboot Specification 0.6.96): by the addresses of its header,
+/// else as an ELF file; modules above it, then the information structure with memory map, command
+/// line ("PATH ARGUMENTS", for modules too) and boot loader name. Entry in 32-bit protected mode
+/// with EAX = 2BADB002h and EBX at the information. Every check comes before the first write;
+/// failures (ENOEXEC, ENOMEM) are one sentence beginning with the file's `what`.
 [[nodiscard]] Result<EntryState> load_multiboot(GuestMemory& memory, const BootRequest& boot,
                                                 const MultibootHeader& header,
                                                 std::span<const x86::E820Entry> map);

@@ -17,8 +17,8 @@ struct MultibootHeader final {
   u32 header_address = 0, load_address = 0, load_end = 0, bss_end = 0, entry = 0;
 };
 
-/// Finds the header in the first 8 KiB; nothing when there is none. ENOEXEC and a sentence beginning
-/// with `what` when there is one that asks for what this loader cannot do.
+/// Finds the header in the first 8 KiB; nothing when there is none. ENOEXEC and a sentence
+/// beginning with `what` when there is one that asks for what this loader cannot do.
 [[nodiscard]] Result<std::optional<MultibootHeader>> find_multiboot(std::string_view what,
                                                                     std::span<const u8> file);
 

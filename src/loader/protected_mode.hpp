@@ -5,9 +5,9 @@
 
 namespace bhyve::loader {
 
-/// 32-bit protected mode without paging, interrupts off: flat 4 GiB segments, code 10h and data 18h,
-/// as multiboot (0.6.96, 3.2), PVH and the 32-bit Linux protocol ask for. GDTR is empty: who may
-/// reload segments is given a table by the caller.
+/// 32-bit protected mode without paging, interrupts off: flat 4 GiB segments, code 10h and data
+/// 18h, as multiboot (0.6.96, 3.2), PVH and the 32-bit Linux protocol ask for. GDTR is empty: who
+/// may reload segments is given a table by the caller.
 [[nodiscard]] EntryState make_protected_mode_state();
 
 /// The same as descriptors, for programs that reload segments: the bytes to put where GDTR points.

@@ -47,8 +47,8 @@ void enter_at(vmm::Vcpu& vcpu, const loader::EntryState& entry) {
   vcpu.load(groups, state);
 }
 
-/// Memory types as firmware leaves them on every processor (SDM vol. 3, 12.11): write-back, but for the
-/// VGA window and the PCI hole.
+/// Memory types as firmware leaves them on every processor (SDM vol. 3, 12.11): write-back, but for
+/// the VGA window and the PCI hole.
 void set_memory_types(vmm::Vm& vm) {
   constexpr u64 enabled_wb = 0xc06;  // MTRRs and fixed ranges on, default write-back
   constexpr u64 all_wb = 0x0606'0606'0606'0606, all_uc = 0, uncacheable = 0, valid = bit(11);

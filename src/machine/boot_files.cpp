@@ -24,7 +24,8 @@ constexpr std::string_view environment_prefix = "boot.env.";
 }
 
 /// Linux takes a plain file name, which may hold a comma.
-[[nodiscard]] Result<loader::BootModule> read_initrd(const MachineConfig& config, bool linux_kernel) {
+[[nodiscard]] Result<loader::BootModule> read_initrd(const MachineConfig& config,
+                                                     bool linux_kernel) {
   if (!linux_kernel) return read_module("initrd", config.initrd, config.memory);
   auto file = loader::read_boot_file("initrd " + config.initrd, config.initrd, config.memory);
   if (!file) return tl::make_unexpected(file.error());

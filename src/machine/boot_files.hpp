@@ -6,8 +6,8 @@
 namespace bhyve::machine {
 
 /// Reads the files that the guest starts from: variables boot.kernel, boot.initrd, boot.module.N
-/// ("FILE[,ARGUMENTS]"), boot.cmdline, boot.env.NAME. The initrd is the first module. The sentence of a
-/// failure names the file or the variable.
+/// ("FILE[,ARGUMENTS]"), boot.cmdline, boot.env.NAME. The initrd is the first module. The sentence
+/// of a failure names the file or the variable.
 [[nodiscard]] Result<loader::BootRequest> read_boot_request(const MachineConfig& config,
                                                             const Config& variables);
 

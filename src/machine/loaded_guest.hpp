@@ -27,8 +27,8 @@ struct LoadedState final {
 [[nodiscard]] Result<LoadedState> parse_loaded_state(std::span<const u8> bytes);
 
 /// bhyveload: loads the kernel of `config` into memory of its own and writes the populated pages to
-/// `memory_fd`, an empty file. Returns the state. On failure (one sentence naming a file or variable)
-/// the file's contents mean nothing.
+/// `memory_fd`, an empty file. Returns the state. On failure (one sentence naming a file or
+/// variable) the file's contents mean nothing.
 [[nodiscard]] Result<std::vector<u8>> load_stopped_guest(const Config& config, int memory_fd);
 
 /// Copies the populated pages of `memory_fd` into `space`. EBADMSG when they lie outside of RAM.

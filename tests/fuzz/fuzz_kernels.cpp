@@ -1,5 +1,5 @@
-// load_kernel(): any file is either refused before the first write or loaded into RAM, each part at its
-// own place. Seeds of every format; one test per format starts from its own.
+// load_kernel(): any file is either refused before the first write or loaded into RAM, each part at
+// its own place. Seeds of every format; one test per format starts from its own.
 #include <cstdlib>
 #include <cstring>
 
@@ -70,7 +70,7 @@ std::vector<std::vector<std::uint8_t>> fuzz_seeds() {
                      .note = synthetic_note("Xen", 18, 0x10'0020)}),
 #elif defined(FUZZ_FREEBSD)
       synthetic_elf({.os_abi = elf_os_abi_freebsd, .entry = freebsd_kernel_base + 0x20'0000,
-                     .segments = {{freebsd_kernel_base + 0x20'0000, 0, std::vector<u8>(300, 1), 4096},
+                     .segments = {{freebsd_kernel_base + 0x20'0000, 0, code, 4096},
                                   {freebsd_kernel_base + 0x40'0000, 0, {}, 4096}}}),
 #endif
   };

@@ -56,7 +56,8 @@ Result<void> apply(int letter, LoadOptions& options) {
     case 'S': config.set("memory.wired", "true"); return {};
     case 'c':
       if (optarg == std::string_view("stdio")) return {};
-      return wrong("-c {}: the loader is silent and has no console to open; expected stdio", optarg);
+      return wrong("-c {}: the loader is silent and has no console to open; expected "
+                   "stdio", optarg);
     case 'd':
       return wrong("-d {}: the loader reads no file systems on disk images; give the kernel with "
                    "--kernel FILE or -h DIRECTORY", optarg);

@@ -27,7 +27,7 @@ inline std::vector<u8> synthetic_note(std::string_view owner, u32 type, u64 valu
   store_le<u32>(note, 0, static_cast<u32>(owner.size() + 1));
   store_le<u32>(note, 4, 8);
   store_le<u32>(note, 8, type);
-  std::copy(owner.begin(), owner.end(), note.begin() + 12);
+  for (usize i = 0; i < owner.size(); ++i) note[12 + i] = static_cast<u8>(owner[i]);
   store_le<u64>(note, note.size() - 8, value);
   return note;
 }
@@ -41,8 +41,8 @@ inline std::vector<u8> synthetic_elf(const SyntheticElf& elf) {
     if (elf.is_64) store_le<u64>(file, at, value);
     else store_le<u32>(file, at, static_cast<u32>(value));
   };
-  const u8 ident[] = {0x7f, 'E', 'L', 'F', static_cast<u8>(elf.is_64 ? 2 : 1), 1, 1, elf.os_abi};
-  std::copy(std::begin(ident), std::end(ident), file.begin());
+  store_le<u32>(file, 0, 0x464c'457f);
+  store_le<u32>(file, 4, (elf.is_64 ? 2u : 1u) | 0x101'00u | u32{elf.os_abi} << 24);
   store_le<u16>(file, 0x10, 2);
   store_le<u16>(file, 0x12, elf.is_64 ? 62 : 3);
   store_le<u32>(file, 0x14, 1);
@@ -70,12 +70,12 @@ inline std::vector<u8> synthetic_elf(const SyntheticElf& elf) {
 }
 
 /// A multiboot 1 header without address fields, and `code` behind it.
-inline std::vector<u8> synthetic_multiboot(u32 flags, std::vector<u8> code) {
-  std::vector<u8> bytes(12);
+inline std::vector<u8> synthetic_multiboot(u32 flags, const std::vector<u8>& code) {
+  std::vector<u8> bytes(12 + code.size());
   store_le<u32>(bytes, 0, 0x1bad'b002);
   store_le<u32>(bytes, 4, flags);
   store_le<u32>(bytes, 8, 0u - 0x1bad'b002 - flags);
-  bytes.insert(bytes.end(), code.begin(), code.end());
+  for (usize i = 0; i < code.size(); ++i) bytes[12 + i] = code[i];
   return bytes;
 }
 
