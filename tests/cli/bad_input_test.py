@@ -31,7 +31,7 @@ class BadInput(CliCase):
     def test_options_that_are_gone_or_not_here(self):
         self.refused(ERROR, "-M|-m", "-M", "1G", "vm")
         self.refused(ERROR, "-b|com1", "-b", "vm")
-        for option in ("-f", "-G", "-n", "-r"):
+        for option in ("-G", "-n", "-r"):
             self.refused(ERROR, option + "|not in this build", option, "x", "vm")
 
     def test_names(self):
@@ -72,6 +72,11 @@ class BadInput(CliCase):
         self.refused(ERROR, "'com5'|-l help", *lpc, "-l", "com5,stdio", "vm")
         self.refused(ERROR, "-l com1|value", *lpc, "-l", "com1", "vm")
         self.refused(ERROR, "-l com1|lpc", "-l", "com1,stdio", "vm")
+        self.refused(ERROR, "-l com1,tcp=5000|ADDRESS:PORT", *lpc, "-l", "com1,tcp=5000", "vm")
+        self.refused(ERROR, "-l pc-testdev|lpc", "-l", "pc-testdev", "vm")
+        self.refused(ERROR, "-l fwcfg,x|qemu", *lpc, "-l", "fwcfg,x", "vm")
+        self.refused(ERROR, "-f opt/a,b=c|string=TEXT", *lpc, "-f", "opt/a,b=c", "vm")
+        self.refused(ERROR, "-f opt/a|-l fwcfg,qemu", *lpc, "-f", "opt/a,string=c", "vm")
         self.refused(ERROR, "-l com2,stdio|another", *lpc, "-l", "com1,stdio", "-l", "com2,stdio",
                      "vm")
         self.refused(ERROR, "bootrom /rom|No such file", *lpc, "-l", "bootrom,/rom", "vm")

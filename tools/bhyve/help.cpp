@@ -26,6 +26,8 @@ Machine
                     `-s help` lists the devices
   -l DEVICE[,CONFIGURATION]
                     device on the LPC bridge, e.g. com1,stdio; `-l help` lists them
+  -f NAME,string=TEXT or -f NAME,file=PATH
+                    item of the firmware configuration device (-l fwcfg,qemu)
   -U UUID           system UUID for the SMBIOS table
   -u                the clock chip keeps UTC instead of local time
   -Y                no MP table
@@ -60,7 +62,7 @@ Variables of this implementation (with -o)
   cpu.hypervisor=bhyve|kvm|none
 
 Exit status: 0 the guest rebooted, 1 powered off (also: wrong usage), 2 halted,
-3 triple fault, 4 error.
+3 triple fault, 4 error; with -l pc-testdev what the guest wrote to port F4h * 2 + 1.
 )";
 
 }  // namespace
