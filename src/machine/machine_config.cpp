@@ -153,7 +153,7 @@ Result<void> read_pci(const Config& config, MachineConfig& out) {
 
 /// Parts of bhyve that are no devices of -s and that this build does not have.
 Result<void> refuse_absent(const Config& config) {
-  for (const char* name : {"lpc.bootrom", "lpc.tpm"})
+  for (const char* name : {"lpc.tpm"})
     if (config.has(name) || config.has_below(name))
       return fail(ENOTSUP, "-l {}: this device is not in this build", std::string_view(name).substr(4));
   const auto port = config.get_integer("gdb.port", 0);

@@ -73,7 +73,7 @@ TEST(MachineConfig, AbsentDevicesAreNamed) {
             "-s 0:3:0,virtio-blk: this device is not in this build");
   EXPECT_EQ(refusal({{"pci.0.3.0.device", "vortex"}}),
             "pci.0.3.0.device=vortex: unknown device");
-  EXPECT_EQ(refusal({{"lpc.bootrom", "/f"}}), "-l bootrom: this device is not in this build");
+  EXPECT_EQ(refusal({{"lpc.tpm", "swtpm"}}), "-l tpm: this device is not in this build");
   EXPECT_EQ(refusal({{"gdb.port", "1234"}}),
             "gdb.port=1234: the debugger stub is not in this build");
   EXPECT_EQ(refusal({{"engine", "kvm"}}),
