@@ -40,6 +40,7 @@ struct VcpuState final {
   std::array<u64, 11> mtrr_fixed{};
   std::array<u64, 16> mtrr_variable{};
   u64 xss = 0;
+  u64 mc_enabled = 0;  ///< bit n: IA32_MCn_CTL is all ones, else 0 (SDM vol. 3, 16.3.2.1)
   u64 spec_ctrl = 0;  ///< IA32_SPEC_CTRL: IBRS, STIBP (kept, without effect)
 
   bool interrupt_shadow = false;  ///< STI or MOV SS

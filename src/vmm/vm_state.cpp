@@ -29,7 +29,7 @@ void visit(State& s, Visit&& v) {
   v(s.mtrr_def_type);
   for (auto& x : s.mtrr_fixed) v(x);
   for (auto& x : s.mtrr_variable) v(x);
-  v(s.xss);
+  v(s.xss), v(s.mc_enabled);
   v(s.interrupt_shadow), v(s.nmi_blocked), v(s.halted);
 }
 

@@ -1,5 +1,5 @@
-/* Privilege changes in 32-bit mode: call gates with parameters and the stack of the TSS, 16-bit gates,
- * conforming segments, RET and IRET to outer levels, what they do to data segments; faults of each
+/* Privilege changes in 32-bit mode: call gates with parameters and the stack of the TSS, 16-bit
+ * gates, conforming segments, RET and IRET to outer levels, what they do to data segments; faults of each
  * (SDM vol. 3, 5.8).
  * @start protected
  * @load 0x10000

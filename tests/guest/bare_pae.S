@@ -1,5 +1,5 @@
-/* PAE paging: the PDPTE registers and when they are loaded, their reserved bits; PSE pages' reserved
- * bit (SDM vol. 3, 4.4.1, 4.3).
+/* PAE paging: the PDPTE registers and when they are loaded, their reserved bits; PSE pages'
+ * reserved bit (SDM vol. 3, 4.4.1, 4.3).
  * @start protected
  * @load 0x10000
  */

@@ -1,5 +1,5 @@
-/* Corner cases of real mode: limits that stay from protected mode, stack and segment ends, the IVT's
- * limit, addresses above 1 MiB, the end of the code segment, single step, a 32-bit stack.
+/* Corner cases of real mode: limits that stay from protected mode, stack and segment ends, the
+ * IVT's limit, addresses above 1 MiB, the end of the code segment, single step, a 32-bit stack.
  * @start real
  * @load 0x7c00
  */

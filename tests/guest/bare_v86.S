@@ -1,5 +1,5 @@
-/* Virtual-8086 mode: IOPL-sensitive instructions, VME (virtual interrupt flag, redirection of INT n),
- * BOUND and INT3, entry and exit frames; PVI at CPL 3 (SDM vol. 3, ch. 21).
+/* Virtual-8086 mode: IOPL-sensitive instructions, VME (virtual interrupt flag, redirection of
+ * INT n), BOUND and INT3, entry and exit frames; PVI at CPL 3 (SDM vol. 3, ch. 21).
  * @start protected
  * @load 0x10000
  */

@@ -103,7 +103,9 @@ static void touch(volatile u8* at, unsigned size, int writing) {
 
 static void data_breakpoints(void) {
   static u8 area[64] __attribute__((aligned(64)));
-  static const struct { u8 length, bytes; } lengths[] = {{LEN1, 1}, {LEN2, 2}, {LEN4, 4}, {LEN8, 8}};
+  static const struct {
+    u8 length, bytes;
+  } lengths[] = {{LEN1, 1}, {LEN2, 2}, {LEN4, 4}, {LEN8, 8}};
   for (unsigned l = 0; l < 4; ++l)
     for (unsigned size = 1; size <= 8; size *= 2)
       for (int at = 0; at < 40; ++at)

@@ -1,5 +1,5 @@
-/* Machine-check MSRs: banks that can be enabled and cleared, nothing else (SDM vol. 3, ch. 16); UMIP;
- * #AC of x87 operands; LOCK where it does not belong and instructions that are too long.
+/* Machine-check MSRs: banks that can be enabled and cleared, nothing else (SDM vol. 3, ch. 16);
+ * UMIP; #AC of x87 operands; LOCK where it does not belong and instructions that are too long.
  */
 #include "guest.h"
 
@@ -20,7 +20,9 @@ static void banks(void) {
   CHECK_EQ(written(0x179, 0), VEC_GP);
   for (u32 bank = 0x400; bank < 0x400 + 4 * count; bank += 4) {
     CHECK_EQ(written(bank, ~0ull), NO_TRAP);
+    CHECK_EQ(rdmsr(bank), ~0ull);
     CHECK_EQ(written(bank, 0), NO_TRAP);
+    CHECK_EQ(rdmsr(bank), 0);
     CHECK_EQ(written(bank, 2), VEC_GP);
     for (u32 n = 1; n < 4; ++n) {
       CHECK_EQ(rdmsr(bank + n), 0);
@@ -70,7 +72,8 @@ static void alignment(void) {
   write_cr0(read_cr0() & ~CR0_AM);
 }
 
-#define CODE(name, bytes) static void name(u64 a) { asm volatile(bytes ::"D"(a) : "rax", "memory"); }
+#define CODE(name, bytes) \
+  static void name(u64 a) { asm volatile(bytes ::"D"(a) : "rax", "memory"); }
 CODE(lock_register, ".byte 0xf0, 0x01, 0xc0")             // lock add %eax,%eax
 CODE(lock_load, ".byte 0xf0, 0x8b, 0x07")                 // lock mov (%rdi),%eax
 CODE(lock_source, ".byte 0xf0, 0x03, 0x07")               // lock add (%rdi),%eax

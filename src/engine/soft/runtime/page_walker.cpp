@@ -73,6 +73,7 @@ PageWalker::Status PageWalker::walk64(u64 la, Prot access, bool user, bool smap,
   const bool nx_on = cpu_.s.efer & x86::efer::nxe;
   const u64 address_reserved = pte::frame & ~((u64{1} << cpu_.model().physical_bits()) - 1);
   const u64 reserved = address_reserved | (nx_on ? 0 : pte::nx);
+  const bool pages_1gb = cpu_.model().has(CpuModel::Feature::page1gb);
 
   for (unsigned attempt = 0; attempt < max_retries; ++attempt) {
     bool writable = true, user_ok = true, executable = true, again = false;
@@ -98,7 +99,7 @@ PageWalker::Status PageWalker::walk64(u64 la, Prot access, bool user, bool smap,
       }
       u64 bad = reserved;
       const bool leaf = level == 0 || (level < 3 && (entry & pte::ps));
-      if (level == 3) bad |= pte::ps;
+      if (level == 3 || (level == 2 && !pages_1gb)) bad |= pte::ps;
       if (!la4) bad |= 0x7ff0'0000'0000'0000;
       if (leaf && level > 0) bad |= ((u64{1} << shift) - 1) & ~u64{0x1fff};
       if (entry & bad) {

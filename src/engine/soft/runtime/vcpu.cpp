@@ -37,6 +37,7 @@ void copy_groups(StateGroups groups, const VcpuState& in, VcpuState& out, F&& wa
     out.mtrr_def_type = in.mtrr_def_type;
     out.mtrr_fixed = in.mtrr_fixed, out.mtrr_variable = in.mtrr_variable;
     out.xss = in.xss;
+    out.mc_enabled = in.mc_enabled;
   }
   if (want(StateGroups::events)) {
     out.interrupt_shadow = in.interrupt_shadow;

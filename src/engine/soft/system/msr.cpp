@@ -32,10 +32,17 @@ bool in_bank(u32 number) {
 }
 bool is_bank_control(u32 number) { return (number - msr::mc0_ctl) % bank_registers == 0; }
 
-/// Errors are either all enabled or all disabled, which makes no difference here; what was reported
-/// can only be cleared.
-bool bank_value_valid(u32 number, u64 value) {
-  return value == 0 || (is_bank_control(number) && value == ~u64{0});
+/// In CTL, errors are either all enabled or all disabled; what was reported can only be cleared.
+Own write_bank(Cpu& cpu, u32 number, u64 value) {
+  if (!is_bank_control(number)) return value ? Own::fault : Own::done;
+  if (value != 0 && value != ~u64{0}) return Own::fault;
+  const u64 mask = bit((number - msr::mc0_ctl) / bank_registers);
+  cpu.s.mc_enabled = value ? cpu.s.mc_enabled | mask : cpu.s.mc_enabled & ~mask;
+  return Own::done;
+}
+u64 read_bank(const Cpu& cpu, u32 number) {
+  const bool enabled = cpu.s.mc_enabled >> (number - msr::mc0_ctl) / bank_registers & 1;
+  return is_bank_control(number) && enabled ? ~u64{0} : 0;
 }
 
 // ---- MTRRs (SDM vol. 3, 12.11) ----------------------------------------------------------------
@@ -129,7 +136,7 @@ Own read_own(Cpu& cpu, u32 number, u64& v) {
   if (const Plain p = plain_of(cpu, number); p.field) return v = *p.field, Own::done;
   if (const u64* mtrr = mtrr_of(cpu, number)) return v = *mtrr, Own::done;
   const auto give = [&v](u64 value) { return v = value, Own::done; };
-  if (in_bank(number)) return give(is_bank_control(number) ? ~u64{0} : 0);
+  if (in_bank(number)) return give(read_bank(cpu, number));
   switch (number) {
     case msr::tsc: return give(cpu.guest_tsc());
     case msr::tsc_adjust: return give(cpu.s.tsc_adjust);
@@ -159,7 +166,7 @@ Own write_own(Cpu& cpu, u32 number, u64 v) {
   if (const Plain p = plain_of(cpu, number); p.field)
     return put(*p.field, v, !p.canonical || x86::is_canonical(v));
   if (u64* mtrr = mtrr_of(cpu, number)) return put(*mtrr, v, mtrr_value_valid(cpu, number, v));
-  if (in_bank(number)) return bank_value_valid(number, v) ? Own::done : Own::fault;
+  if (in_bank(number)) return write_bank(cpu, number, v);
   const auto only = [v](u64 mask) { return v & ~mask ? Own::fault : Own::done; };
   switch (number) {
     case msr::tsc: move_tsc(cpu, v - cpu.guest_tsc()); return Own::done;

@@ -17,8 +17,8 @@ struct TaskRequest final {
   u32 error = 0;
 };
 
-/// Switches, all in one go (within Cpu::AllAtOnce). False: failed(); a fault raised after the switch
-/// belongs to the new task, which TR tells.
+/// Switches, all in one go (within Cpu::AllAtOnce). False: failed(); a fault raised after the
+/// switch belongs to the new task, which TR tells.
 [[nodiscard]] bool switch_task(Cpu& cpu, const TaskRequest& request);
 
 /// The same for an instruction: faults after the switch are delivered in the new task.
