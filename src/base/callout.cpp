@@ -108,6 +108,7 @@ CalloutWheel::Impl::NodeOwner* CalloutWheel::Impl::first_unclaimed() {
 void CalloutWheel::Impl::thread_main() {
   block_async_signals();
   name_this_thread("callout");
+  prefer_short_slices();
   Lock lock(mutex);
   while (!stop) {
     NodeOwner* owner = first_unclaimed();
