@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "engine/soft/interp/tables.hpp"
+#include "engine/soft/replay/host_form.hpp"
 #include "engine/soft/replay/isa_table.hpp"
 #include "engine/soft/replay/masked.hpp"
 #include "engine/soft/replay/replay.hpp"
@@ -71,7 +72,11 @@ class Substitution final {
 /// New values of the instruction's register fields; -1 keeps the guest's.
 struct Fields final {
   int reg = -1, rm = -1, vvvv = -1;
+  bool drop_w = false;     ///< VEX.W and EVEX.W become 0
+  bool flip_size = false;  ///< the operand-size prefix is left out, or added when there is none
 };
+
+bool only_eight(const Decoded& d) { return d.code_size != CodeSize::bits64; }
 
 bool reads(const ZydisDecodedOperand& op) {
   return op.actions & (ZYDIS_OPERAND_ACTION_MASK_READ);
@@ -122,15 +127,21 @@ bool kept_prefix(u8 b) { return b == 0x66 || b == 0xf2 || b == 0xf3; }
 
 /// Everything behind the ModRM byte and the displacement: immediates.
 void emit_immediates(const Decoded& d, StubWriter& w) {
+  // A register in an immediate has its fourth bit in bit 7.
+  const bool is4 = d.info.operand_count_visible == 4 &&
+                   d.operands[3].encoding == ZYDIS_OPERAND_ENCODING_IS4;
+  const u8 mask = is4 && only_eight(d) ? 0x7f : 0xff;
   for (const auto& imm : d.info.raw.imm)
-    for (unsigned n = 0; n < imm.size / 8; ++n) w.byte(d.bytes[imm.offset + n]);
+    for (unsigned n = 0; n < imm.size / 8; ++n)
+      w.byte(static_cast<u8>(d.bytes[imm.offset + n] & mask));
 }
 
 void emit_legacy(const Decoded& d, const Fields& f, bool memory, StubWriter& w) {
   // A REX that is not the last prefix is ignored by the CPU: it is dropped with the others.
   unsigned at = 0;
+  if (f.flip_size && !(d.info.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE)) w.byte(0x66);
   for (; at < d.info.raw.prefix_count; ++at)
-    if (kept_prefix(d.bytes[at])) w.byte(d.bytes[at]);
+    if (kept_prefix(d.bytes[at]) && !(f.flip_size && d.bytes[at] == 0x66)) w.byte(d.bytes[at]);
   u8 rex = 0;
   if (d.info.attributes & ZYDIS_ATTRIB_HAS_REX) rex = d.bytes[d.info.raw.rex.offset];
   u8 r = rex >> 2 & 1, b = rex & 1;
@@ -155,6 +166,8 @@ void emit_vex(const Decoded& d, const Fields& f, bool memory, StubWriter& w) {
   u8 rxb = three ? p1 & 0xe0 : static_cast<u8>((p1 & 0x80) | 0x60);
   const u8 map = three ? p1 & 0x1f : 1;
   u8 p2 = three ? d.bytes[at + 2] : p1 & 0x7f;
+  if (only_eight(d)) rxb |= 0x20, p2 |= 0x40;
+  if (f.drop_w) p2 &= 0x7f;
   auto set = [&](u8 mask, bool on) { rxb = static_cast<u8>(on ? rxb & ~mask : rxb | mask); };
   if (f.reg >= 0) set(0x80, f.reg >> 3 & 1);
   if (memory) set(0x60, false);
@@ -169,6 +182,8 @@ void emit_vex(const Decoded& d, const Fields& f, bool memory, StubWriter& w) {
 void emit_evex(const Decoded& d, const Fields& f, bool memory, StubWriter& w) {
   const unsigned at = d.info.raw.evex.offset;
   u8 p0 = d.bytes[at + 1], p1 = d.bytes[at + 2];
+  if (only_eight(d)) p0 |= 0xf0, p1 |= 0x40;
+  if (f.drop_w) p1 &= 0x7f;
   auto set = [&](u8 mask, bool on) { p0 = static_cast<u8>(on ? p0 & ~mask : p0 | mask); };
   if (f.reg >= 0) {
     set(0x80, f.reg >> 3 & 1);
@@ -192,6 +207,22 @@ void emit_instruction(const Decoded& d, const Fields& f, bool memory, StubWriter
     case ZYDIS_INSTRUCTION_ENCODING_EVEX: emit_evex(d, f, memory, w); break;
     default: emit_legacy(d, f, memory, w); break;
   }
+}
+
+/// The instruction as the host has to see it. False: the host has no such form.
+bool emit_host_form(const Decoded& d, Fields fields, bool memory, StubWriter& out) {
+  for (const bool again : {false, true}) {
+    if (again) {
+      const bool legacy = d.info.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+      (legacy ? fields.flip_size : fields.drop_w) = true;
+    }
+    StubWriter form;
+    emit_instruction(d, fields, memory, form);
+    if (only_eight(d) && !same_on_host(d, form.code())) continue;
+    out.bytes(form.code());
+    return true;
+  }
+  return false;
 }
 
 struct FlagUse final {
@@ -304,7 +335,7 @@ bool bind_replay(const Decoded& d, Insn& out, StubArena& stubs) {
   const FlagUse flags = flag_use(d);
   if (flags.in) w.flags_in(flags_offset);
   sub.load_all(w);
-  emit_instruction(d, fields, m != nullptr, w);
+  if (!emit_host_form(d, fields, m != nullptr, w)) return false;
   sub.store_written(w);
   if (flags.out) w.flags_out(flags_offset);
   w.finish();
