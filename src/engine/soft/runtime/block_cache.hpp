@@ -23,17 +23,18 @@ struct Block final {
   u64 gpa;                        ///< of the first byte
   u64 gpa2;                       ///< of the second page, when the (only) instruction crosses
   std::atomic<mem::CodePages::Word>* word;
-  std::atomic<mem::CodePages::Word>* word2;  ///< == word unless it crosses
+  std::atomic<mem::CodePages::Word>* word2;  ///< == word unless there are two pages
   mem::CodePages::Word expected, expected2;
   u64 arm_epoch;                  ///< see SoftVm; trusted once every vCPU has passed it
   Block* next;                    ///< hash chain
   CodeSize code_size;
   bool armed;
+  bool crossing;                  ///< its one instruction crosses a page, even into the same one
   u8 count;                       ///< instructions, without the closing pseudo one
   u16 bytes;                      ///< of code
   Insn insns[];                   ///< count + 1; then the raw bytes
 
-  [[nodiscard]] bool crosses() const { return word != word2; }
+  [[nodiscard]] bool crosses() const { return crossing; }
   [[nodiscard]] bool current() const {
     return word->load(std::memory_order_acquire) == expected &&
            word2->load(std::memory_order_acquire) == expected2;

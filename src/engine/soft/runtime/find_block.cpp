@@ -100,25 +100,27 @@ bool Cpu::trustworthy(Block& b, u64 la, const Place& p, bool& lasting) {
     if (!second.host || second.gpa.value() != b.gpa2) return false;
   }
   if (!b.armed) {
-    if (vm_.code_epoch_passed(b.arm_epoch, *this)) {
-      b.armed = true;
-    } else {
-      lasting = false;
-      const unsigned here =
-          b.crosses() ? static_cast<unsigned>(page_size - (la & page_mask)) : b.bytes;
-      if (b.crosses() || !same_bytes(b.raw(), p.host, here)) return false;
-    }
+    // Asked before the bytes are compared: stores through old write tags are over by then.
+    const bool passed = vm_.code_epoch_passed(b.arm_epoch, *this);
+    if (b.crosses() || !same_bytes(b.raw(), p.host, b.bytes)) return false;
+    b.armed = lasting = passed;
   }
   return true;
 }
 
 /// Starts watching the page of `gpa`; returns the epoch that must pass before its code is trusted.
 u64 Cpu::watch_page(Gpa gpa, u32& word) {
+  vm_.begin_watch();
   const auto watch = vm_.space.code_pages().watch(gpa.page_number());
   word = watch.word;
-  if (!watch.is_new) return vm_.code_epoch();
-  for (Tlb& t : tlbs_) t.flush_writes();
-  return vm_.new_code_epoch(*this);
+  const u64 epoch = watch.is_new || vm_.others_watch() ? vm_.new_code_epoch(*this)
+                                                       : vm_.code_epoch();
+  vm_.end_watch();
+  if (epoch != code_seen_.load(std::memory_order_relaxed)) {
+    for (Tlb& t : tlbs_) t.flush_writes();
+    code_seen_.store(epoch, std::memory_order_seq_cst);
+  }
+  return epoch;
 }
 
 Block* Cpu::publish_block(const Insn* insns, unsigned count, const u8* raw, unsigned bytes,
@@ -138,6 +140,7 @@ Block* Cpu::decode_block(u64 la, const Place& p) {
   fpu.park();
   u32 word;
   const u64 epoch = watch_page(p.gpa, word);
+  const bool armed = vm_.code_epoch_passed(epoch, *this);  // before the bytes are read
   u8 raw[Block::max_insns * max_length];
   const u64 room = page_size - (la & page_mask);
   const unsigned available = static_cast<unsigned>(room < sizeof raw ? room : sizeof raw);
@@ -158,7 +161,8 @@ Block* Cpu::decode_block(u64 la, const Place& p) {
   b->word = b->word2 = &vm_.space.code_pages().word(p.gpa.page_number());
   b->expected = b->expected2 = word;
   b->arm_epoch = epoch;
-  b->armed = vm_.code_epoch_passed(epoch, *this);
+  b->armed = armed;
+  b->crossing = false;
   blocks_->insert(b);
   return b;
 }
@@ -166,12 +170,18 @@ Block* Cpu::decode_block(u64 la, const Place& p) {
 /// One instruction that lies in two pages: a block of its own, checked against both.
 Block* Cpu::decode_crossing(u64 la, const Place& first) {
   const unsigned room = static_cast<unsigned>(page_size - (la & page_mask));
+  if (code64() && !x86::is_canonical(la + room)) {
+    gp0();
+    return nullptr;
+  }
   Place second;
   if (!resolve(la + room, Prot::exec, false, second)) return nullptr;
   fpu.park();
   u32 word, word2;
   const u64 epoch1 = watch_page(first.gpa, word);
   const u64 epoch2 = second.host ? watch_page(second.gpa, word2) : (word2 = word, epoch1);
+  const u64 epoch = epoch1 > epoch2 ? epoch1 : epoch2;
+  const bool armed = vm_.code_epoch_passed(epoch, *this);
   u8 raw[2 * max_length];
   std::memset(raw, 0xff, sizeof raw);
   mem::ram_copy(raw, first.host, room < max_length ? room : max_length);
@@ -189,8 +199,9 @@ Block* Cpu::decode_crossing(u64 la, const Place& first) {
   b->word2 = second.host ? &vm_.space.code_pages().word(second.gpa.page_number()) : b->word;
   b->expected = word;
   b->expected2 = word2;
-  b->arm_epoch = epoch1 > epoch2 ? epoch1 : epoch2;
-  b->armed = vm_.code_epoch_passed(b->arm_epoch, *this);
+  b->arm_epoch = epoch;
+  b->armed = armed;
+  b->crossing = true;
   blocks_->insert(b);
   return b;
 }

@@ -32,6 +32,13 @@ class SoftVm final {
   void remove(VcpuId id) { cpus_[id].store(nullptr, std::memory_order_release); }
 
   [[nodiscard]] u64 code_epoch() const { return code_epoch_.load(std::memory_order_seq_cst); }
+  /// Bracket the watching of a page: a watch that another vCPU has set counts only once its epoch
+  /// has begun, and while others_watch() that may not have happened yet.
+  void begin_watch() { watching_.fetch_add(1, std::memory_order_seq_cst); }
+  void end_watch() { watching_.fetch_sub(1, std::memory_order_seq_cst); }
+  [[nodiscard]] bool others_watch() const {
+    return watching_.load(std::memory_order_seq_cst) > 1;
+  }
   /// Starts a new epoch on behalf of `self`; the others are kicked.
   u64 new_code_epoch(const Cpu& self);
   /// True when every vCPU but `self` has dropped its old write tags since `epoch`.
@@ -40,6 +47,7 @@ class SoftVm final {
  private:
   std::vector<std::atomic<Cpu*>> cpus_;  ///< set once per vCPU before it runs
   std::atomic<u64> code_epoch_{0};
+  std::atomic<u32> watching_{0};  ///< vCPUs between begin_watch() and end_watch()
 };
 
 }  // namespace bhyve::soft
