@@ -118,6 +118,38 @@ bool misaligned(const Cpu& c, u64 la, unsigned size) {
   return size <= 8 && (size & (size - 1)) == 0 && la & (size - 1);
 }
 
+/// The x87 state as it was before a store that pops. When the access has to be done outside of
+/// run(), the instruction is executed again from its start.
+class X87Undo final {
+ public:
+  explicit X87Undo(Fpu& fpu) : fpu_(fpu), fip_(fpu.fip), fdp_(fpu.fdp), fop_(fpu.fop) {
+    ParkedRegisters registers(fpu);
+    legacy_ = registers.legacy();
+    components_ = fpu.xstate_bv();
+  }
+  void restore() {
+    ParkedRegisters registers(fpu_);
+    registers.legacy() = legacy_;
+    fpu_.xstate_bv() = components_;
+    fpu_.fip = fip_, fpu_.fdp = fdp_, fpu_.fop = fop_;
+  }
+
+ private:
+  Fpu& fpu_;
+  LegacyRegion legacy_;
+  u64 components_, fip_, fdp_;
+  u16 fop_;
+};
+
+Step replay_x87_store(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la, u8* copy) {
+  X87Undo undo(c.fpu);
+  if (const Step st = run_stub(c, plan, copy); st != Step::next) return st;
+  record_pointers(c, i, plan, la);
+  if (c.write_bytes(la, copy, plan.memory_bytes, static_cast<x86::Seg>(+i.seg))) return Step::next;
+  undo.restore();
+  return c.failed();
+}
+
 /// The operand is not plain memory in one page: work on a copy. The copy has the operand's own
 /// alignment, so that the host finds misaligned what the guest's CPU would.
 Step replay_copied(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
@@ -133,6 +165,8 @@ Step replay_copied(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
   // An x87 store with an unmasked exception stores nothing: the copy must hold what is there.
   const bool needs_old = plan.use != MemoryUse::write || plan.gate == Gate::x87;
   if (needs_old && !c.read_bytes(la, copy, n, seg)) return c.failed();
+  if (plan.gate == Gate::x87 && plan.use != MemoryUse::read)
+    return replay_x87_store(c, i, plan, la, copy);
   if (const Step st = run_stub(c, plan, copy); st != Step::next) return st;
   record_pointers(c, i, plan, la);
   if (plan.use != MemoryUse::read && !c.write_bytes(la, copy, n, seg)) return c.failed();

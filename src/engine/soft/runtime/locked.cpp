@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 
 namespace bhyve::soft {
@@ -30,6 +31,10 @@ std::byte* map_pair(std::byte*& window, const mem::Vmspace& space, const std::by
 }
 
 }  // namespace
+
+Cpu::~Cpu() {
+  if (split_window_) ::munmap(split_window_, 2 * page_size);
+}
 
 bool Cpu::locked_pointer(u64 la, unsigned n, std::byte*& host, bool& is_mmio, x86::Seg seg) {
   is_mmio = false;

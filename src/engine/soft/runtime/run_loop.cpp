@@ -8,8 +8,6 @@ namespace bhyve::soft {
 namespace rflags = x86::rflags;
 using engine::Client;
 
-Cpu::~Cpu() = default;
-
 void Cpu::run(engine::Exit& exit) {
   accept_answer(exit);
   s.halted = false;
@@ -235,6 +233,10 @@ bool Cpu::take_pio_answer(u16 port, unsigned size, Dir dir, u32& value) {
   if (!take_answer(Answer::Kind::pio, dir, port, size, a)) return false;
   if (dir == Dir::read) value = static_cast<u32>(a.value);
   return true;
+}
+
+void Cpu::keep_pio_answer(u16 port, unsigned size, Dir dir, u32 value) {
+  if (single_) keep_answer({Answer::Kind::pio, dir, static_cast<u8>(size), false, port, value});
 }
 
 bool Cpu::take_msr_answer(u32 number, Dir dir, u64& value, bool& fault) {

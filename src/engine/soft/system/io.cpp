@@ -36,7 +36,7 @@ bool pio(Cpu& cpu, const Insn& i, u16 port, unsigned size, u32& value, Dir dir) 
   if (cpu.take_pio_answer(port, size, dir, value)) return true;
   ++cpu.counters.pio;
   switch (cpu.leave().pio(cpu.id(), port, size, value, dir)) {
-    case engine::Client::Access::done: return true;
+    case engine::Client::Access::done: cpu.keep_pio_answer(port, size, dir, value); return true;
     case engine::Client::Access::fault: cpu.gp0(); return false;
     case engine::Client::Access::exit: break;
   }
