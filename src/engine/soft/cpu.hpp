@@ -349,6 +349,8 @@ class Cpu final {
   std::array<NestedEntry, nested_entries> nested_;
   std::array<u64, 64> large_pages_{};  ///< hashed 2 MiB regions with fragments in the TLBs
   u64 huge_pages_ = 0;  ///< the same by GiB, for fragments of 4 MiB and 1 GiB pages
+  u64 code_base_ = 0;   ///< of CS, outside of 64-bit mode, when the front cache was last valid
+  u32 code_limit_ = 0;
   std::array<u64, 4> pdpte_{};         ///< with PAE paging
   bool pdptes_stale_ = false;          ///< CR3 came from outside: run() loads them
   u64 generation_ = 0;                 ///< of the pmap, when caches were last valid

@@ -69,6 +69,7 @@ bool Cpu::resolve(u64 la, Prot access, bool system, Place& out) {
   if (d.page != page || d.gpa != gpa_page) e = Tlb::Entry{};
   d = {page, gpa_page, r.global, r.large};
   if (r.large) large_pages_[la >> 27 & 63] |= bit(la >> 21 & 63);
+  if (r.huge) huge_pages_ |= bit(la >> 30 & 63);
   e.addend = reinterpret_cast<u64>(host) - la;
   if (has(access, Prot::exec)) {
     e.exec = page;
@@ -212,7 +213,7 @@ bool Cpu::read_bytes(u64 la, void* into, unsigned n, Seg seg) {
         while (size > part - done || (p.gpa.value() + done) % size) size /= 2;
         u64 v = 0;
         if (!mmio(p.gpa + done, size, v, Dir::read)) return false;
-        __builtin_memcpy(to + done, &v, size);
+        mem::ram_copy(to + done, &v, size);
         done += size;
       }
     }
@@ -257,7 +258,7 @@ bool Cpu::write_bytes(u64 la, const void* from, unsigned n, Seg seg) {
         unsigned size = 8;
         while (size > part - done || (p.gpa.value() + done) % size) size /= 2;
         u64 v = 0;
-        __builtin_memcpy(&v, bytes + done, size);
+        mem::ram_copy(&v, bytes + done, size);  // not libc: vector registers may be the guest's
         if (!mmio(p.gpa + done, size, v, Dir::write)) return false;
         done += size;
       }
@@ -279,12 +280,13 @@ std::byte* Cpu::direct(u64 la, unsigned n, bool write) {
 bool Cpu::translate(u64 la, Prot access, bool is_user, Gpa& out) {
   PageWalker::Result r;
   u32 error = 0;
-  if (PageWalker(*this).walk(la, access, is_user, false, r, error) != PageWalker::Status::ok) {
-    page_fault(la, error);
-    return false;
+  const bool smap = !is_user && &tlb_for(false) == &tlbs_[supervisor_smap];
+  switch (PageWalker(*this).walk(la, access, is_user, smap, r, error)) {
+    case PageWalker::Status::ok: out = r.gpa; return true;
+    case PageWalker::Status::fault: page_fault(la, error); return false;
+    case PageWalker::Status::stopped: break;
   }
-  out = r.gpa;
-  return true;
+  return false;
 }
 
 }  // namespace bhyve::soft

@@ -48,6 +48,10 @@ void Cpu::update_mode() {
     code_size_ = big ? CodeSize::bits32 : CodeSize::bits16;
     stack_size_ = ss.access & Segment::big ? 4 : 2;
     ip_mask_ = big ? 0xffff'ffff : 0xffff;
+    if (cs.base != code_base_ || cs.limit != code_limit_) {  // rip means other bytes now
+      code_base_ = cs.base, code_limit_ = cs.limit;
+      blocks_->new_mapping();
+    }
   }
   for (unsigned n = 0; n < 6; ++n) seg_base[n] = s.seg[n].base;
   ac_ = cpl_ == 3 && (s.cr0 & x86::cr0::am) && (sysflags & rflags::ac);
@@ -62,13 +66,15 @@ void Cpu::update_mode() {
 
 void Cpu::flush_tlb(bool keep_global) {
   for (Tlb& t : tlbs_) t.flush(keep_global);
-  if (!keep_global) large_pages_.fill(0);
+  if (!keep_global) large_pages_.fill(0), huge_pages_ = 0;
   blocks_->new_mapping();
 }
 
 void Cpu::flush_tlb_page(Gva linear) {
   const u64 la = linear.value();
-  const bool large = large_pages_[la >> 27 & 63] >> (la >> 21 & 63) & 1;
+  const u64 fragments =
+      large_pages_[la >> 27 & 63] >> (la >> 21 & 63) | huge_pages_ >> (la >> 30 & 63);
+  const bool large = fragments & 1;
   for (Tlb& t : tlbs_) {
     t.flush_page(la);
     if (large) t.flush_large(la);

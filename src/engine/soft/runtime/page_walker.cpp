@@ -57,9 +57,14 @@ PageWalker::Status PageWalker::read_entry(Gpa at, T*& host, T& entry) {
   // With EPT accessed/dirty bits, accesses to guest tables count as writes (SDM vol. 3, 28.3.5).
   std::byte* p = cpu_.nested(at, Prot::rw, failed);
   if (failed) return Status::stopped;
-  if (!p) {  // tables in device memory or in nothing read as all ones, as from an idle bus
+  if (!p) {
+    // Tables in ROM: A and D stay as they are. In device memory or in nothing they read as all
+    // ones, as from an idle bus.
+    p = cpu_.nested(at, Prot::read, failed);
+    if (failed) return Status::stopped;
     host = nullptr;
-    entry = static_cast<T>(~T{0});
+    entry = p ? __atomic_load_n(reinterpret_cast<T*>(p), __ATOMIC_RELAXED)
+              : static_cast<T>(~T{0});
     return Status::ok;
   }
   host = reinterpret_cast<T*>(p);
@@ -119,7 +124,7 @@ PageWalker::Status PageWalker::walk64(u64 la, Prot access, bool user, bool smap,
       }
       const u64 span = (u64{1} << shift) - 1;
       out = {Gpa((entry & pte::frame & ~span) | (la & span)), writable, user_ok, executable,
-             false, (entry & pte::g) && (cpu_.s.cr4 & cr4::pge), level > 0};
+             false, (entry & pte::g) && (cpu_.s.cr4 & cr4::pge), level > 0, level > 1};
       if (!permitted(out, access, user, smap)) {
         error = error_code(x86::pf::present, access, user);
         return Status::fault;
@@ -162,7 +167,7 @@ PageWalker::Status PageWalker::walk32(u64 la, Prot access, bool user, bool smap,
       entry = pde;
       const u64 high = u64{pde >> 13 & 0xff} << 32;  // PSE-36
       out = {Gpa(high | (pde & 0xffc0'0000) | (la & 0x3f'ffff)), (pde & pte::rw) != 0,
-             (pde & pte::us) != 0, true, false, false, true};
+             (pde & pte::us) != 0, true, false, false, true, true};
     } else {
       if (dir_host && !set_bits<u32>(dir_host, pde, pte::a)) continue;
       const Gpa table((pde & 0xffff'f000) + (la >> 12 & 1023) * 4);
@@ -172,7 +177,7 @@ PageWalker::Status PageWalker::walk32(u64 la, Prot access, bool user, bool smap,
         return Status::fault;
       }
       out = {Gpa((entry & 0xffff'f000) | (la & page_mask)), (pde & entry & pte::rw) != 0,
-             (pde & entry & pte::us) != 0, true, false, false, false};
+             (pde & entry & pte::us) != 0, true, false, false, false, false};
     }
     out.global = (entry & pte::g) && (cpu_.s.cr4 & cr4::pge);
     if (!permitted(out, access, user, smap)) {
@@ -212,7 +217,7 @@ PageWalker::Status PageWalker::walk(u64 la, Prot access, bool user, bool smap, R
                                     u32& error) {
   ++cpu_.counters.page_walks;
   if (!(cpu_.s.cr0 & cr0::pg)) {
-    out = {Gpa(la & 0xffff'ffff), true, true, true, true, false, false};
+    out = {Gpa(la & 0xffff'ffff), true, true, true, true, false, false, false};
     return Status::ok;
   }
   if (cpu_.s.cr4 & cr4::pae) return walk64(la, access, user, smap, out, error);

@@ -21,6 +21,7 @@ class PageWalker final {
     bool writable = false, user = false, executable = false;
     bool dirty = false;  ///< the leaf's D bit is set
     bool global = false, large = false;
+    bool huge = false;   ///< large, and more than 2 MiB
   };
   enum class Status : u8 { ok, fault, stopped };
 

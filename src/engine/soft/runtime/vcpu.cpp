@@ -38,6 +38,7 @@ void copy_groups(StateGroups groups, const VcpuState& in, VcpuState& out, F&& wa
     out.mtrr_fixed = in.mtrr_fixed, out.mtrr_variable = in.mtrr_variable;
     out.xss = in.xss;
     out.mc_enabled = in.mc_enabled;
+    out.spec_ctrl = in.spec_ctrl;
   }
   if (want(StateGroups::events)) {
     out.interrupt_shadow = in.interrupt_shadow;
