@@ -248,7 +248,7 @@ Step h_invpcid(Cpu& cpu, const Insn& i) {
   return cpu.finish(i);
 }
 
-Step h_privileged_nop(Cpu& cpu, const Insn&) { return cpu.cpl() ? cpu.gp0() : Step::next; }
+Step h_privileged_nop(Cpu& cpu, const Insn& i) { return cpu.cpl() ? cpu.gp0() : cpu.finish(i); }
 
 Step h_cache_line(Cpu& cpu, const Insn& i) {
   // Caches are coherent: only the faults of a one-byte read remain (SDM vol. 2, CLFLUSH).

@@ -39,7 +39,7 @@ Step load_table(Cpu& cpu, const Insn& i, x86::TableRegister& table) {
   if (!cpu.code64() && i.size == 1) base &= 0xff'ffff;
   if (cpu.code64() && !x86::is_canonical(base)) return cpu.gp0();
   table = {base, limit};
-  return Step::next;
+  return cpu.finish(i);
 }
 
 Step store_table(Cpu& cpu, const Insn& i, const x86::TableRegister& table) {

@@ -67,7 +67,7 @@ Step store_random(Cpu& cpu, const Insn& i, u64 value, bool ok) {
 Step h_ud(Cpu& cpu, const Insn&) { return cpu.ud(); }
 Step h_nop(Cpu&, const Insn&) { return Step::next; }
 
-Step h_cpuid(Cpu& cpu, const Insn&) {
+Step h_cpuid(Cpu& cpu, const Insn& i) {
   ++cpu.counters.cpuid;
   u32 function = static_cast<u32>(cpu.r(Gpr::rax));
   const u32 index = ecx_of(cpu);
@@ -77,7 +77,7 @@ Step h_cpuid(Cpu& cpu, const Insn&) {
   cpu.r(Gpr::rbx) = leaf.ebx;
   cpu.r(Gpr::rcx) = leaf.ecx;
   cpu.r(Gpr::rdx) = leaf.edx;
-  return Step::next;
+  return cpu.finish(i);  // serializing: code that another CPU changed is fetched anew
 }
 
 Step h_rdtsc(Cpu& cpu, const Insn&) {
