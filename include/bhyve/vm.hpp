@@ -9,6 +9,7 @@
 #include "bhyve/abi/exit_code.hpp"
 #include "bhyve/config.hpp"
 #include "bhyve/inspect.hpp"
+#include "bhyve/pptdev.hpp"
 #include "bhyve/run_result.hpp"
 
 namespace bhyve {
@@ -69,6 +70,15 @@ class Control final {
   [[nodiscard]] Result<void> inject_nmi(unsigned cpu);
   /// Fires entry `pin` (0..6) of the local vector table; cpu -1 means all vCPUs.
   [[nodiscard]] Result<void> assert_lapic_lvt(int cpu, unsigned pin);
+  /// vm_lapic_msi(): delivers a message-signalled interrupt; address and data are opaque to the
+  /// caller. EINVAL when the address is not the local APICs'.
+  [[nodiscard]] Result<void> lapic_msi(std::uint64_t address, std::uint64_t data);
+  /// vm_setup_pptdev_msi(): `count` messages from `message` on, 0 turns them off; and the same for
+  /// one entry of an MSI-X table. ENXIO when the VM was not given that function.
+  [[nodiscard]] Result<void> setup_pptdev_msi(PptFunction function, PptMessage message,
+                                              unsigned count);
+  [[nodiscard]] Result<void> setup_pptdev_msix(PptFunction function, unsigned index,
+                                               PptMessage message, std::uint32_t vector_control);
   /// vm_suspend(): EALREADY when the VM already ends.
   [[nodiscard]] Result<void> suspend(abi::SuspendHow how);
   /// Ends the VM by force and removes it. Returns when its process has gone.

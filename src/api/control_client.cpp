@@ -129,6 +129,20 @@ Result<void> Control::inject_nmi(unsigned cpu) {
 Result<void> Control::assert_lapic_lvt(int cpu, unsigned pin) {
   return impl_->order({{"command", "assert-lapic-lvt"}, {"cpu", cpu}, {"pin", pin}});
 }
+Result<void> Control::lapic_msi(std::uint64_t address, std::uint64_t data) {
+  return impl_->order({{"command", "lapic-msi"}, {"address", address}, {"data", data}});
+}
+Result<void> Control::setup_pptdev_msi(PptFunction f, PptMessage message, unsigned count) {
+  return impl_->order({{"command", "setup-pptdev-msi"}, {"bus", f.bus}, {"slot", f.slot},
+                       {"function", f.function}, {"address", message.address},
+                       {"data", message.data}, {"count", count}});
+}
+Result<void> Control::setup_pptdev_msix(PptFunction f, unsigned index, PptMessage message,
+                                        std::uint32_t vector_control) {
+  return impl_->order({{"command", "setup-pptdev-msix"}, {"bus", f.bus}, {"slot", f.slot},
+                       {"function", f.function}, {"index", index}, {"address", message.address},
+                       {"data", message.data}, {"vector-control", vector_control}});
+}
 Result<void> Control::suspend(abi::SuspendHow how) {
   return impl_->order({{"command", "suspend"}, {"how", static_cast<u32>(how)}});
 }

@@ -17,6 +17,9 @@ class ControlCommands final {
   [[nodiscard]] bool destroy_asked() const { return destroy_asked_.load(); }
 
  private:
+  [[nodiscard]] Result<Json> lapic_msi(const Json& request);
+  [[nodiscard]] Result<Json> setup_pptdev(const Json& request, bool msix);
+
   machine::Machine& machine_;
   std::atomic<bool> destroy_asked_{false};
 };

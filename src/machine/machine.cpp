@@ -12,7 +12,6 @@
 #include "machine/inspect.hpp"
 #include "machine/vcpu_threads.hpp"
 #include "timer/tsc.hpp"
-#include "x86/msr.hpp"
 
 namespace bhyve::machine {
 namespace {
@@ -53,6 +52,7 @@ Result<void> Machine::Parts::make_vm() {
   vmm::VmConfig vm_config;
   vm_config.vcpus = config.vcpus;
   vm_config.x2apic = keeps_feature(config.cpu.features, "x2apic");
+  vm_config.start_in_x2apic = config.apic_mode == ApicMode::x2apic;
   vm_config.tsc_deadline = keeps_feature(config.cpu.features, "tsc-deadline");
   vm_config.rtc_localtime = config.rtc_localtime;
   vm_config.lowmem = config.lowmem;
@@ -82,11 +82,6 @@ Result<void> Machine::Parts::set_capabilities() {
         return fail(ok.error().code, "-P: the CPU engine has no exit on PAUSE");
     // Offered where the engine has it.
     (void)vcpu.set_capability(Capability::enable_invpcid, true);
-    if (config.x2apic) {
-      intc::Vlapic& lapic = vm->chips().lapic(id);
-      (void)lapic.apic_base_write(lapic.apic_base() | x86::msr::apic_base_enable |
-                                  x86::msr::apic_base_x2apic);
-    }
   }
   return {};
 }
@@ -163,6 +158,21 @@ Result<void> Machine::inject_nmi(u64 vcpu) {
   if (auto ok = check_vcpu(vcpu); !ok) return ok;
   parts_->vm->nmi(static_cast<VcpuId>(vcpu));
   return {};
+}
+
+Result<void> Machine::lapic_msi(u64 address, u32 data) {
+  constexpr u64 window = 0xfee0'0000, window_mask = ~u64{0xf'ffff};
+  if ((address & window_mask) != window)
+    return fail(EINVAL, "MSI address {:#x}: expected {:#x} to {:#x}", address, window,
+                window | ~window_mask);
+  parts_->vm->chips().lapic_bus().msi(address, data);
+  return {};
+}
+
+Result<void> Machine::setup_pptdev(const PptFunction& function) {
+  // No configuration can give a machine a host function yet, so none is ever found.
+  return fail(ENXIO, "pptdev {}/{}/{} is not assigned to this VM", function.bus, function.slot,
+              function.function);
 }
 
 Result<void> Machine::assert_lapic_lvt(i64 vcpu, u64 pin) {

@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "bhyve/abi/exit_code.hpp"
 #include "bhyve/inspect.hpp"
+#include "bhyve/pptdev.hpp"
 #include "bhyve/run_result.hpp"
 #include "machine/loaded_guest.hpp"
 #include "machine/machine_config.hpp"
@@ -40,6 +41,10 @@ class Machine final {
   [[nodiscard]] std::vector<MemoryMapping> memory_map();
   [[nodiscard]] CpuSets cpu_sets();
   [[nodiscard]] Result<void> inject_nmi(u64 vcpu);
+  /// EINVAL when the address is not the local APICs'.
+  [[nodiscard]] Result<void> lapic_msi(u64 address, u32 data);
+  /// Interrupts of a host function that this machine was given: ENXIO when it was not.
+  [[nodiscard]] Result<void> setup_pptdev(const PptFunction& function);
   /// vcpu -1: all.
   [[nodiscard]] Result<void> assert_lapic_lvt(i64 vcpu, u64 pin);
 

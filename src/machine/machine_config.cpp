@@ -108,7 +108,6 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   reader.read("rtc.use_localtime", out.rtc_localtime);
   reader.read("uuid", out.uuid);
   reader.read("x86.mptable", out.mptable);
-  reader.read("x86.x2apic", out.x2apic);
   reader.read("x86.strictio", out.strict_io);
   reader.read("x86.strictmsr", out.strict_msr);
   reader.read("x86.vmexit_on_hlt", out.exit_on_hlt);
@@ -121,6 +120,18 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   if (engine == "kvm")
     reader.refuse(fail(ENOTSUP, "engine=kvm: not available in this build; expected auto or soft"));
   return reader.result();
+}
+
+/// -a and -x. The bit of CPUID and what the local APIC lets the guest do must agree.
+Result<void> read_apic_mode(const Config& config, MachineConfig& out) {
+  if (!config.has("x86.x2apic")) return {};
+  const auto x2apic = config.get_bool("x86.x2apic", false);
+  if (!x2apic) return tl::make_unexpected(x2apic.error());
+  out.apic_mode = *x2apic ? ApicMode::x2apic : ApicMode::xapic;
+  std::string& features = out.cpu.features;
+  features += features.empty() ? "" : ",";
+  features += *x2apic ? "+x2apic" : "-x2apic";
+  return {};
 }
 
 Result<void> read_pci(const Config& config, MachineConfig& out) {
@@ -191,7 +202,7 @@ Result<MachineConfig> resolve(const Config& config) {
   MachineConfig out;
   using Step = Result<void> (*)(const Config&, MachineConfig&);
   for (const Step step : {Step{read_topology}, Step{read_memory}, Step{read_switches},
-                          Step{read_pci}, Step{read_cpusets}})
+                          Step{read_apic_mode}, Step{read_pci}, Step{read_cpusets}})
     if (auto ok = step(config, out); !ok) return tl::make_unexpected(ok.error());
   if (auto ok = refuse_absent(config); !ok) return tl::make_unexpected(ok.error());
   return out;

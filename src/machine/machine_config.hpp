@@ -15,6 +15,10 @@ inline constexpr u32 max_vcpus = 16;
 inline constexpr u64 memory_default = 256 * MiB;
 inline constexpr unsigned com_ports = 4;
 
+/// x86.x2apic: not set, the guest starts in xAPIC mode and may choose; true (-x), it starts in x2APIC
+/// mode; false (-a), it has no other than xAPIC mode and CPUID says so.
+enum class ApicMode : u8 { choice, xapic, x2apic };
+
 /// A device of -s.
 struct PciDevice final {
   u8 bus = 0, slot = 0, function = 0;
@@ -40,7 +44,8 @@ struct MachineConfig final {
 
   std::string kernel, initrd, cmdline;  ///< empty: not given
 
-  bool acpi = true, mptable = true, x2apic = false;
+  bool acpi = true, mptable = true;
+  ApicMode apic_mode = ApicMode::choice;
   bool strict_io = false;   ///< an access to a port that nobody emulates ends the VM
   bool strict_msr = true;   ///< an unknown MSR is #GP
   bool exit_on_hlt = false, exit_on_pause = false;

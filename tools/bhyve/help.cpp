@@ -37,7 +37,8 @@ CPUs
   -p VCPU:HOSTCPU   pin a virtual CPU; may be repeated
   -H                leave the guest on HLT
   -P                leave the guest on PAUSE
-  -a                local APICs in xAPIC mode (default)
+  -a                local APICs in xAPIC mode, x2APIC mode hidden (without -a and -x they
+                    start in xAPIC mode and the guest may choose)
   -x                local APICs in x2APIC mode from the start
   -w                ignore unknown MSRs instead of #GP
 

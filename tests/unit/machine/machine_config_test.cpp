@@ -30,6 +30,17 @@ TEST(MachineConfig, DefaultsAreBhyves) {
   EXPECT_FALSE(config->destroy_on_poweroff);
 }
 
+TEST(MachineConfig, X2apicVariableDecidesTheModeAtPowerUpAndTheCpuidBit) {
+  EXPECT_EQ(resolve(with({}))->apic_mode, ApicMode::choice);
+  const auto x2apic = resolve(with({{"x86.x2apic", "true"}, {"cpu.features", "-avx2"}}));
+  EXPECT_EQ(x2apic->apic_mode, ApicMode::x2apic);
+  EXPECT_EQ(x2apic->cpu.features, "-avx2,+x2apic");
+  const auto xapic = resolve(with({{"x86.x2apic", "false"}}));
+  EXPECT_EQ(xapic->apic_mode, ApicMode::xapic);
+  EXPECT_EQ(xapic->cpu.features, "-x2apic");
+  EXPECT_EQ(refusal({{"x86.x2apic", "perhaps"}}).substr(0, 10), "x86.x2apic");
+}
+
 TEST(MachineConfig, MemoryIsSplitAtThePciHole) {
   const auto low = resolve(with({{"memory.size", "3G"}}));
   EXPECT_EQ(low->lowmem, 3 * GiB);
