@@ -38,9 +38,10 @@ class ApicRaceTest : public testing::TestWithParam<bool> {
     for (VcpuId id = 0; id < cpus; ++id) {
       lapics.push_back(std::make_unique<Vlapic>(id, bus));
       timers.push_back(std::make_unique<VlapicTimer>(*lapics[id], wheel));
-      if (x2apic())
-        EXPECT_TRUE(lapics[id]->apic_base_write(lapics[id]->apic_base() |
-                                                x86::msr::apic_base_x2apic));
+      if (x2apic()) {
+        const u64 base = lapics[id]->apic_base();
+        EXPECT_TRUE(lapics[id]->apic_base_write(base | x86::msr::apic_base_x2apic));
+      }
       write(id, LapicReg::svr, 0x1ff);
       write(id, LapicReg::lvt_timer, 0x20000 | timer_vector);
       write(id, LapicReg::timer_divide, 0xb);
@@ -55,10 +56,11 @@ class ApicRaceTest : public testing::TestWithParam<bool> {
 
   void write(VcpuId id, LapicReg reg, u64 value) {
     const u32 offset = static_cast<u32>(reg);
-    if (x2apic())
+    if (x2apic()) {
       EXPECT_TRUE(lapics[id]->msr_write(0x800 + offset / 16, value, monotonic_now()));
-    else
+    } else {
       lapics[id]->mmio_write(offset, static_cast<u32>(value), monotonic_now());
+    }
   }
   void send_ipi(VcpuId from, VcpuId to) {
     if (x2apic()) return write(from, LapicReg::icr_low, u64{to} << 32 | ipi_vector);
