@@ -12,6 +12,7 @@
 
 #include "base/fd.hpp"
 #include "base/log.hpp"
+#include "engine/soft/replay/host_traps.hpp"
 #include "engine/soft/replay/replay_plan.hpp"
 
 namespace bhyve::soft {
@@ -49,6 +50,7 @@ struct StubArena::Impl {
 };
 
 StubArena::StubArena() : impl_(std::make_unique<Impl>()) {
+  install_host_traps();
   impl_->fd.reset(::memfd_create("bhyve-stubs", MFD_CLOEXEC));
   if (!impl_->fd || ::ftruncate(impl_->fd.get(), arena_size) != 0) return;
   void* w = ::mmap(nullptr, arena_size, PROT_READ | PROT_WRITE, MAP_SHARED, impl_->fd.get(), 0);

@@ -182,9 +182,7 @@ void SoftVcpu::statistics(const StatSink& sink) const {
 class SoftEngine final : public engine::Engine {
  public:
   SoftEngine(mem::Vmspace& space, std::unique_ptr<CpuModel> model, u32 vcpus)
-      : vm_(space, std::move(model), vcpus), vcpus_(vcpus) {
-    install_host_traps();
-  }
+      : vm_(space, std::move(model), vcpus), vcpus_(vcpus) {}
   [[nodiscard]] std::string_view name() const override { return "soft"; }
   [[nodiscard]] Result<std::unique_ptr<engine::EngineVcpu>> create_vcpu(
       VcpuId id, engine::Client& client) override {
