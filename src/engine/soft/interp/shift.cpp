@@ -84,19 +84,18 @@ void bind_count(const ZydisDecodedOperand& op, Insn& out) {
 }  // namespace
 
 bool bind_shift(const Decoded& d, Insn& out) {
-  const bool doubled =
-      d.info.mnemonic == ZYDIS_MNEMONIC_SHLD || d.info.mnemonic == ZYDIS_MNEMONIC_SHRD;
-  if (!doubled && !shift_table(d.info.mnemonic)) return false;
+  const ShiftTable* t = shift_table(d.info.mnemonic);
+  const bool shld = d.info.mnemonic == ZYDIS_MNEMONIC_SHLD;
+  if (!t && !shld && d.info.mnemonic != ZYDIS_MNEMONIC_SHRD) return false;
   const auto& a = d.operands[0];
   const unsigned size = size_log2(a.size);
   const bool memory = is_mem(a);
   if (!memory) out.dst = slot_of(a.reg.value);
-  if (const ShiftTable* t = shift_table(d.info.mnemonic)) {
+  if (t) {
     bind_count(d.operands[1], out);
     out.fn = t->fn[memory][size];
     return true;
   }
-  const bool shld = d.info.mnemonic == ZYDIS_MNEMONIC_SHLD;
   out.src = slot_of(d.operands[1].reg.value);
   bind_count(d.operands[2], out);
   out.fn = (shld ? shld_table : shrd_table)[memory][size - 1];
