@@ -15,7 +15,7 @@ constexpr u64 region = 256 * MiB;
 /// A full software walk of 4 levels, at addresses that miss the host's small caches.
 void walk_random(benchmark::State& state) {
   pmap::FrameArena arena;
-  pmap::Pmap pmap(pmap::PmapType::pt_ept, arena, true);
+  pmap::Pmap pmap(pmap::PmapType::pt_ept, arena);
   const auto ok = pmap.fill(0, {ArenaAddr(0), true}, region >> page_shift);
   if (!ok) state.SkipWithError("no memory");
   u64 x = 1;
@@ -28,7 +28,7 @@ BENCHMARK(walk_random);
 
 void enter_page(benchmark::State& state) {
   pmap::FrameArena arena;
-  pmap::Pmap pmap(pmap::PmapType::pt_ept, arena, true);
+  pmap::Pmap pmap(pmap::PmapType::pt_ept, arena);
   u64 va = 0;
   for (auto _ : state) {
     benchmark::DoNotOptimize(pmap.enter(va, {ArenaAddr(va), true}));
@@ -39,7 +39,7 @@ BENCHMARK(enter_page);
 
 void write_protect_2m(benchmark::State& state) {
   pmap::FrameArena arena;
-  pmap::Pmap pmap(pmap::PmapType::pt_ept, arena, true);
+  pmap::Pmap pmap(pmap::PmapType::pt_ept, arena);
   const auto ok = pmap.fill(0, {ArenaAddr(0), true}, 512);
   if (!ok) state.SkipWithError("no memory");
   for (auto _ : state) pmap.write_protect(0, superpage_size);

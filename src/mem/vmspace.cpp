@@ -59,7 +59,7 @@ Result<void> Vmspace::init() {
   arena_.set_bank(pmap::FrameArena::ram_bank, object->data());
   impl_->map.add_ram(0, options_.lowmem, object);
   if (options_.highmem) impl_->map.add_ram(high_base, size, object);
-  pmap_ = std::make_unique<pmap::Pmap>(pmap::PmapType::pt_ept, arena_, options_.ept_ad);
+  pmap_ = std::make_unique<pmap::Pmap>(pmap::PmapType::pt_ept, arena_, options_.ept);
   code_pages_ = std::make_unique<CodePages>((high_base + options_.highmem) >> page_shift);
   return {};
 }

@@ -33,7 +33,7 @@ class Vmspace final {
   struct Options {
     u64 lowmem = 0;         ///< bytes from address 0, at most 4 GiB
     u64 highmem = 0;        ///< bytes from 4 GiB
-    bool ept_ad = true;     ///< hardware-like accessed/dirty bits in EPT entries
+    pmap::PmapFlags ept{};  ///< what the "hardware" below can do
     u64 fault_around = 16;  ///< pages entered by a RAM fault: a power of two, 1 = only the one
   };
   [[nodiscard]] static Result<std::unique_ptr<Vmspace>> create(const Options& options);
@@ -90,6 +90,7 @@ class Vmspace final {
   void release(Hold& hold);
   /// [gpa, gpa + length) shows other memory now: unmaps it and invalidates code from it.
   void remap(u64 gpa, u64 length);
+  void try_promotion(u64 gpa);
   [[nodiscard]] Result<void> init();
 
   Options options_;

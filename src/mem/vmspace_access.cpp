@@ -9,12 +9,18 @@
 namespace bhyve::mem {
 
 FaultResult Vmspace::fault(Gpa gpa, Prot access) {
+  const u64 page = gpa.page().value();
+  const bool write = has(access, Prot::write);
+  if (!has(access, Prot::exec) && pmap_->emulate_accessed_dirty(page, write))
+    return FaultResult::resolved;
   const std::shared_lock guard(impl_->lock);
   const auto entry = impl_->map.find(gpa.value());
   if (!entry) return FaultResult::mmio;
   if (!has(entry->prot, access)) return FaultResult::denied;
-  const u64 page = gpa.page().value();
-  if (!pmap_->enter(page, mapping_of(*entry, page))) return FaultResult::error;
+  pmap::Mapping mapping = mapping_of(*entry, page);
+  mapping.accessed = true;
+  mapping.modified = write;
+  if (!pmap_->enter(page, mapping)) return FaultResult::error;
   if (options_.fault_around > 1) {
     // Host memory is allocated by touching it, not by this: the neighbours cost an entry each.
     // Those that are mapped with fewer rights stay so. Failing here is no failure of the fault.
@@ -23,7 +29,16 @@ FaultResult Vmspace::fault(Gpa gpa, Prot access) {
     const u64 end = std::min(align_down(page, window) + window, entry->end);
     static_cast<void>(pmap_->fill(first, mapping_of(*entry, first), (end - first) >> page_shift));
   }
+  try_promotion(page);
   return FaultResult::resolved;
+}
+
+/// The last pages of a 2 MiB region are touched without a fault (fault-around), so the region that
+/// faulted before gets its chance when another one faults.
+void Vmspace::try_promotion(u64 gpa) {
+  const u64 region = gpa / superpage_size;
+  const u64 before = impl_->last_region.exchange(region, std::memory_order_relaxed);
+  if (before != region) pmap_->promote(before * superpage_size);
 }
 
 Hold Vmspace::hold(Gpa gpa, u64 length, Prot access) {

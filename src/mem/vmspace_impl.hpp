@@ -17,6 +17,7 @@ struct Vmspace::Impl {
   std::vector<std::unique_ptr<VmObject>> objects;
   std::vector<VmObject*> parked;  ///< objects of removed segments, empty, for reuse
   std::atomic<u64> holds{0};
+  std::atomic<u64> last_region{0};  ///< of 2 MiB, where the last fault was
 };
 
 /// How the pmap maps the page at gpa, which belongs to `entry`.

@@ -1,4 +1,6 @@
 #pragma once
+#include <functional>
+
 #include "base/address.hpp"
 #include "base/types.hpp"
 
@@ -15,6 +17,29 @@ struct Mapping final {
   bool exec = true;
   bool uncacheable = false;
   bool wired = false;
+  bool accessed = false;  ///< entered for an access that is about to happen
+  bool modified = false;  ///< ... which is a write (`write` must be set)
+};
+
+/// What the "hardware" that walks the tables can do (bhyve: pm_flags; sysctl
+/// hw.vmm.ept.pmap_flags). Set once, when the pmap is made.
+struct PmapFlags final {
+  bool ad_bits = true;     ///< it keeps accessed and dirty flags; else they are emulated
+  bool superpages = true;  ///< it walks 2 MiB leaves: pages are promoted
+  bool exec_only = true;   ///< it allows entries that grant execution alone
+};
+
+/// Counters since the pmap was made, under FreeBSD's names (vm.pmap.*).
+struct PmapStats final {
+  u64 promotions = 0;          ///< pde.promotions: 512 pages became one of 2 MiB
+  u64 promotion_failures = 0;  ///< pde.p_failures
+  u64 demotions = 0;           ///< pde.demotions: a large page was split
+  u64 mappings = 0;            ///< pde.mappings: entered as 2 MiB at once
+  u64 dirty_emulations = 0;    ///< num_dirty_emulations
+  u64 accessed_emulations = 0;            ///< num_accessed_emulations
+  u64 superpage_accessed_emulations = 0;  ///< num_superpage_accessed_emulations
+  u64 emulation_promotions = 0;           ///< ad_emulation_superpage_promotions
+  u64 invalidations = 0;                  ///< of the EPT: generations begun
 };
 
 /// What a walk for one address met.
@@ -24,6 +49,9 @@ struct Lookup final {
   bool present = false;
   u64 frame = 0;  ///< arena address of the byte walked for, when present
 };
+
+/// Told of addresses [va, va + bytes) whose accessed or modified flag was set and is no more.
+using FlagSink = std::function<void(u64 va, u64 bytes)>;
 
 /// Levels count from the leaf tables: 1 holds 4 KiB entries, 2 those of 2 MiB, 3 of 1 GiB, 4 the
 /// top.

@@ -51,7 +51,10 @@ bool PageTable<Format>::make_table(Entry* slot, unsigned level) {
   do {
     if (format_.present(old) || was_kept) fill_split(table, level, old);
   } while (!slot->compare_exchange_weak(old, format_.table(table), std::memory_order_seq_cst));
-  resized_ |= format_.present(old);
+  if (format_.present(old)) {
+    resized_ = true;
+    demotions_.fetch_add(1, std::memory_order_relaxed);
+  }
   return true;
 }
 
@@ -71,16 +74,32 @@ auto PageTable<Format>::walk(u64 va, unsigned level) -> Entry* {
 }
 
 template <class Format>
-auto PageTable<Format>::replace(Entry* slot, unsigned level, u64 leaf) -> Change {
+void PageTable<Format>::harvest(u64 old, u64 va, unsigned level) {
+  if (!dirty_sink_ || !format_.present(old)) return;
+  if (format_.is_leaf(old, level)) {
+    if (old & format_.modified_bit()) dirty_sink_(va, level_size(level));
+    return;
+  }
+  for_whole_leaves(format_.frame(old), level - 1, va, va + level_size(level) - 1,
+                   [this](Entry& e, u64 at, unsigned l) {
+                     harvest(e.load(std::memory_order_relaxed), at, l);
+                   });
+}
+
+template <class Format>
+auto PageTable<Format>::replace(Entry* slot, u64 va, unsigned level, u64 leaf) -> Change {
   u64 old = slot->load(std::memory_order_relaxed);
   u64 now;
   do {
     const bool same_frame = format_.present(old) && format_.is_leaf(old, level) &&
                             format_.frame(old, level) == format_.frame(leaf, level);
-    now = leaf | (same_frame ? format_.kept(old) : 0);
+    now = leaf | (same_frame ? format_.kept(old, leaf) : 0);
     if (now == old) return Change::none;
   } while (!slot->compare_exchange_weak(old, now, std::memory_order_seq_cst));
   if (!format_.present(old)) return Change::none;
+  if (!format_.is_leaf(old, level) || (old & ~now & format_.modified_bit()) ||
+      format_.frame(old, level) != format_.frame(now, level))
+    harvest(old, align_down(va, level_size(level)), level);
   keep_table(slot, level, old);
   return format_.stale(old, now) ? Change::stale : Change::none;
 }
@@ -88,9 +107,10 @@ auto PageTable<Format>::replace(Entry* slot, unsigned level, u64 leaf) -> Change
 template <class Format>
 auto PageTable<Format>::enter(u64 va, unsigned level, const Mapping& mapping) -> Change {
   resized_ = false;
+  if (level == 1 && covered(va, mapping)) return Change::none;
   Entry* slot = walk(va, level);
   if (!slot) return Change::no_memory;
-  const Change change = replace(slot, level, format_.leaf(mapping, level));
+  const Change change = replace(slot, va, level, format_.leaf(mapping, level));
   return resized_ ? Change::stale : change;
 }
 
@@ -113,7 +133,8 @@ auto PageTable<Format>::fill(u64 va, const Mapping& first, u64 pages, Fill fill)
       if (!slot) return Change::no_memory;
       for (u64 i = 0; i < run; ++i, mapping.frame += page_size) {
         if (!wanted(slot[i].load(std::memory_order_relaxed))) continue;
-        stale |= replace(&slot[i], 1, format_.leaf(mapping, 1)) == Change::stale;
+        stale |= replace(&slot[i], va + i * page_size, 1, format_.leaf(mapping, 1)) ==
+                 Change::stale;
       }
     } else {
       mapping.frame += run * page_size;
@@ -138,16 +159,33 @@ void PageTable<Format>::for_leaves(ArenaAddr table, unsigned level, u64 start, u
     if (!format_.present(e)) continue;
     if (format_.is_leaf(e, level) && !whole && level > 1) {
       if (!make_table(slot, level)) {
-        slot->store(0, std::memory_order_seq_cst);
+        harvest(slot->exchange(0, std::memory_order_seq_cst), align_down(va, size), level);
         resized_ = true;
         continue;
       }
       e = slot->load(std::memory_order_relaxed);
     }
     if (format_.is_leaf(e, level))
-      op(*slot);
+      op(*slot, va, level);
     else
       for_leaves(format_.frame(e), level - 1, va, std::min(last, slot_last), op);
+  }
+}
+
+template <class Format>
+template <class Op>
+void PageTable<Format>::for_whole_leaves(ArenaAddr table, unsigned level, u64 start, u64 last,
+                                         const Op& op) {
+  const u64 size = level_size(level);
+  for (u64 va = align_down(start, size); va <= last; va += size) {
+    Entry* slot = table_at(table) + index(va, level);
+    const u64 e = slot->load(std::memory_order_acquire);
+    if (!format_.present(e)) continue;
+    if (format_.is_leaf(e, level))
+      op(*slot, va, level);
+    else
+      for_whole_leaves(format_.frame(e), level - 1, std::max(va, start),
+                       std::min(last, va + size - 1), op);
   }
 }
 
@@ -155,8 +193,8 @@ template <class Format>
 bool PageTable<Format>::remove(u64 start, u64 last) {
   resized_ = false;
   bool any = false;
-  for_leaves(root_, top_level, start, last, [&](Entry& e) {
-    e.exchange(0, std::memory_order_seq_cst);
+  for_leaves(root_, top_level, start, last, [&](Entry& e, u64 va, unsigned level) {
+    harvest(e.exchange(0, std::memory_order_seq_cst), va, level);
     any = true;
   });
   return any || resized_;
@@ -166,9 +204,11 @@ template <class Format>
 bool PageTable<Format>::write_protect(u64 start, u64 last) {
   resized_ = false;
   bool any = false;
-  for_leaves(root_, top_level, start, last, [&](Entry& e) {
+  for_leaves(root_, top_level, start, last, [&](Entry& e, u64 va, unsigned level) {
     const u64 old = e.fetch_and(format_.without_write(~u64{0}), std::memory_order_seq_cst);
-    any |= (old & format_.rw_bit()) != 0;
+    if (!(old & format_.rw_bit())) return;
+    any = true;
+    harvest(old, va, level);
   });
   return any || resized_;
 }

@@ -53,6 +53,26 @@ class PageTable final {
   bool remove(u64 start, u64 last);
   /// Takes write permission away in [start, last]; true when any had it. Splits as remove() does.
   bool write_protect(u64 start, u64 last);
+  /// Told of every modified flag that goes with the mapping or the right to write that had it.
+  void set_dirty_sink(FlagSink sink) { dirty_sink_ = std::move(sink); }
+
+  // page_table_flags.cpp
+  /// Clears the accessed flag wherever it is set in [start, last] and tells `sink`; a large leaf
+  /// counts as a whole. Emulated flags that cannot be cleared in place cost the mapping. True when
+  /// anything changed.
+  bool clear_accessed(u64 start, u64 last, const FlagSink& sink);
+  /// The same for the modified flag; large leaves that have it are split.
+  bool clear_modified(u64 start, u64 last, const FlagSink& sink);
+  /// pmap_emulate_accessed_dirty(): what a fault at va for reading or writing comes to.
+  enum class Emulation : u8 { none, accessed, superpage_accessed, dirty };
+  Emulation emulate(u64 va, bool write);
+  /// Makes the 512 pages around va one large leaf, if they agree. A leaf that is writable but not
+  /// modified loses the right to write first, so that a large writable leaf is always modified.
+  enum class Promotion : u8 { not_tried, failed, done };
+  Promotion promote(u64 va);
+
+  /// Large leaves that were split, since ever.
+  [[nodiscard]] u64 demotions() const { return demotions_.load(std::memory_order_relaxed); }
   /// Sets accessed and modified in every writable leaf of [start, last].
   void mark_dirty(u64 start, u64 last);
 
@@ -77,10 +97,20 @@ class PageTable final {
   void fill_split(ArenaAddr table, unsigned level, u64 large_leaf);
   /// Keeps the table that `old` pointed to, if it is one, for the slot it left.
   void keep_table(const Entry* slot, unsigned level, u64 old);
-  Change replace(Entry* slot, unsigned level, u64 leaf);
-  /// Calls op(entry) for each leaf in [start, last], splitting those that stick out.
+  Change replace(Entry* slot, u64 va, unsigned level, u64 leaf);
+  /// Calls op(entry, va, level) for each leaf in [start, last], splitting those that stick out.
   template <class Op>
   void for_leaves(ArenaAddr table, unsigned level, u64 start, u64 last, const Op& op);
+  /// The same without splitting: a large leaf that sticks out counts as a whole.
+  template <class Op>
+  void for_whole_leaves(ArenaAddr table, unsigned level, u64 start, u64 last, const Op& op);
+  /// Tells the sink of the modified flag of an entry that is gone, or of all below it.
+  void harvest(u64 old, u64 va, unsigned level);
+  /// The leaf that maps va and its level, or nullptr.
+  [[nodiscard]] Entry* find_leaf(u64 va, unsigned& level) const;
+  /// True when a larger leaf maps this page just so; its flags are then set as `mapping` says.
+  [[nodiscard]] bool covered(u64 va, const Mapping& mapping);
+  [[nodiscard]] bool may_merge(const Entry* entries) const;
   void mark_dirty(ArenaAddr table, unsigned level, u64 start, u64 last);
 
   Format format_;
@@ -89,6 +119,8 @@ class PageTable final {
   ArenaAddr root_;
   bool resized_ = false;  ///< a large leaf was split (or lost) since a change began
   std::unordered_map<const Entry*, ArenaAddr> kept_tables_;
+  FlagSink dirty_sink_;
+  std::atomic<u64> demotions_{0};
 };
 
 }  // namespace bhyve::pmap

@@ -29,7 +29,8 @@ class Ept final {
   enum : u64 { uncacheable = 0, write_back = 6 };
   using Frame = BitRange<51, 12>;
 
-  constexpr explicit Ept(bool hardware_ad) : hardware_ad_(hardware_ad) {}
+  constexpr explicit Ept(bool hardware_ad, bool exec_only = true)
+      : hardware_ad_(hardware_ad), exec_only_(exec_only) {}
 
   [[nodiscard]] constexpr u64 valid_bit() const { return hardware_ad_ ? read : sw_valid; }
   [[nodiscard]] constexpr u64 rw_bit() const { return hardware_ad_ ? write : sw_write; }
@@ -49,16 +50,18 @@ class Ept final {
   [[nodiscard]] constexpr u64 table(ArenaAddr a) const {
     return a.value() | read | write | exec | (hardware_ad_ ? 0 : sw_valid | sw_write);
   }
-  /// A leaf. Without hardware flags it starts as accessed and, if writable, modified.
+  /// A leaf. With emulated flags the right to read comes with the accessed flag; without it only
+  /// execution may be granted, and where the hardware cannot grant that alone, a leaf that may be
+  /// executed starts as accessed.
   [[nodiscard]] constexpr u64 leaf(const Mapping& m, unsigned level) const {
     const u64 type = m.uncacheable ? uncacheable : write_back;
-    u64 e = frame(m.frame.value(), level).value() | read | managed | ignore_pat |
-            MemoryType::make(type);
-    if (m.write) e |= write;
+    u64 e = frame(m.frame.value(), level).value() | managed | ignore_pat | MemoryType::make(type);
     if (m.exec) e |= exec;
     if (m.wired) e |= wired;
     if (level > 1) e |= large;
-    if (!hardware_ad_) e |= sw_valid | (m.write ? u64{sw_write} : 0);
+    e |= valid_bit() | (m.write ? rw_bit() : 0);
+    if (m.accessed || m.modified || (!hardware_ad_ && m.exec && !exec_only_)) e |= accessed_bit();
+    if (m.modified && m.write) e |= modified_bit();
     return e;
   }
   /// The first of the 512 leaves that a large leaf of `level` is split into; the others follow by
@@ -67,23 +70,38 @@ class Ept final {
     const u64 rest = e & ~(Frame::mask | (level == 2 ? u64{large | promoted} : 0));
     return frame(e, level).value() | rest;
   }
-  [[nodiscard]] static constexpr u64 without_write(u64 e) { return e & ~u64{write | sw_write}; }
+  /// Without the right to write, and so without the modified flag: who takes the right away has to
+  /// remember it.
+  [[nodiscard]] constexpr u64 without_write(u64 e) const {
+    return e & ~u64{rw_bit() | modified_bit()};
+  }
+  /// Whether the accessed flag can be cleared in place. Emulated, it is the right to read: writing
+  /// without reading is a misconfiguration, execution alone not allowed everywhere.
+  [[nodiscard]] constexpr bool safe_to_clear_referenced(u64 e) const {
+    return hardware_ad_ || (!(e & write) && (exec_only_ || !(e & exec)));
+  }
+  /// What two leaves of the same rights and memory type may differ in, besides the frame.
+  [[nodiscard]] constexpr u64 loose_bits() const {
+    return accessed_bit() | modified_bit() | promoted | wired;
+  }
+  /// The 2 MiB leaf in place of 512 leaves of which `first` is the first.
+  [[nodiscard]] static constexpr u64 merged(u64 first) { return first | large | promoted; }
   /// A valid leaf as it is after a write (`e` must be writable).
   [[nodiscard]] constexpr u64 with_dirty(u64 e) const {
     return e | accessed_bit() | modified_bit();
   }
-  /// What a leaf that maps the same frame keeps of the one it replaces.
-  [[nodiscard]] constexpr u64 kept(u64 old) const {
-    return hardware_ad_ ? old & (hw_accessed | hw_dirty) : 0;
+  /// What the leaf `now`, which maps the same frame, keeps of the one it replaces.
+  [[nodiscard]] constexpr u64 kept(u64 old, u64 now) const {
+    return old & (accessed_bit() | (now & rw_bit() ? modified_bit() : 0));
   }
   /// True when a cached translation of `old` would be wrong under `now`.
   [[nodiscard]] constexpr bool stale(u64 old, u64 now) const {
     constexpr u64 fixed = Frame::mask | MemoryType::mask | ignore_pat | large;
-    return ((old ^ now) & fixed) || (old & ~now & (rw_bit() | exec | valid_bit()));
+    return ((old ^ now) & fixed) || (old & ~now & (read | write | exec | valid_bit() | rw_bit()));
   }
 
  private:
-  bool hardware_ad_;
+  bool hardware_ad_, exec_only_;
 };
 
 static_assert(Ept::MemoryType::make(Ept::write_back) == 0x30);

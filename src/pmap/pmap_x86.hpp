@@ -49,6 +49,8 @@ class X86 final {
     if (m.uncacheable) e |= cache_disable | write_through;
     if (m.wired) e |= wired;
     if (level > 1) e |= large;
+    if (m.accessed || m.modified) e |= accessed;
+    if (m.modified && m.write) e |= dirty;
     return e;
   }
   /// The first of the 512 leaves that a large leaf of `level` is split into; the others follow by
@@ -57,11 +59,20 @@ class X86 final {
     const u64 rest = e & ~(Frame::mask | (level == 2 ? u64{large} : 0));
     return frame(e, level).value() | rest;
   }
-  [[nodiscard]] static constexpr u64 without_write(u64 e) { return e & ~u64{write}; }
+  /// Without the right to write, and so without the dirty flag: who takes the right away has to
+  /// remember it.
+  [[nodiscard]] static constexpr u64 without_write(u64 e) { return e & ~u64{write | dirty}; }
+  [[nodiscard]] static constexpr bool safe_to_clear_referenced(u64) { return true; }
+  /// What two leaves of the same rights and memory type may differ in, besides the frame.
+  [[nodiscard]] static constexpr u64 loose_bits() { return u64{accessed | dirty | wired}; }
+  /// The 2 MiB leaf in place of 512 leaves of which `first` is the first.
+  [[nodiscard]] static constexpr u64 merged(u64 first) { return first | large; }
   /// A valid leaf as it is after a write (`e` must be writable).
   [[nodiscard]] static constexpr u64 with_dirty(u64 e) { return e | accessed | dirty; }
-  /// What a leaf that maps the same frame keeps of the one it replaces.
-  [[nodiscard]] static constexpr u64 kept(u64 old) { return old & (accessed | dirty); }
+  /// What the leaf `now`, which maps the same frame, keeps of the one it replaces.
+  [[nodiscard]] static constexpr u64 kept(u64 old, u64 now) {
+    return old & (accessed | (now & write ? u64{dirty} : 0));
+  }
   /// True when a cached translation of `old` would be wrong under `now`.
   [[nodiscard]] static constexpr bool stale(u64 old, u64 now) {
     constexpr u64 fixed = Frame::mask | cache_disable | write_through | large | global;

@@ -104,7 +104,7 @@ TEST_F(HoldTest, ReadHoldsInvalidateNoCode) {
 
 TEST_F(HoldTest, WritesMarkPagesModifiedAndReadsDoNot) {
   std::array<u8, 2> bytes{1, 2};
-  ASSERT_EQ(space->fault(Gpa(0x1000), Prot::write), FaultResult::resolved);
+  ASSERT_EQ(space->fault(Gpa(0x1000), Prot::read), FaultResult::resolved);
   ASSERT_TRUE(space->read(Gpa(0x1fff), bytes));
   EXPECT_FALSE(dirty(Gpa(0x1000)));
   ASSERT_TRUE(space->write(Gpa(0x1fff), bytes));

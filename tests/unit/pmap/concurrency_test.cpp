@@ -40,7 +40,7 @@ constexpr u64 frame_of_region = 64 * MiB;
 
 TEST(ConcurrentWalkers, SeeOnlyWholeEntriesOfTheirOwnAddressWhileItChangesSize) {
   FrameArena arena;
-  Pmap pmap(PmapType::pt_ept, arena, true);
+  Pmap pmap(PmapType::pt_ept, arena);
   std::atomic<bool> stop{false};
   std::atomic<u64> wrong{0}, hits{0};
   const auto walker = [&](u64 seed) {
@@ -95,7 +95,7 @@ TEST(ConcurrentWalkers, SeeOnlyWholeEntriesOfTheirOwnAddressWhileItChangesSize) 
 
 TEST(ConcurrentWalkers, DirtyFlagsSetDuringSplitsAreNotLost) {
   FrameArena arena;
-  Pmap pmap(PmapType::pt_ept, arena, true);
+  Pmap pmap(PmapType::pt_ept, arena);
   for (int round = 0; round < 300; ++round) {
     ASSERT_TRUE(pmap.enter_large(0, {ArenaAddr(0), true}));
     std::atomic<int> ready{0};
@@ -115,7 +115,7 @@ TEST(ConcurrentWalkers, DirtyFlagsSetDuringSplitsAreNotLost) {
 
 TEST(ConcurrentChanges, OfSeveralThreadsKeepEveryPage) {
   FrameArena arena;
-  Pmap pmap(PmapType::pt_ept, arena, true);
+  Pmap pmap(PmapType::pt_ept, arena);
   std::vector<std::thread> threads;
   for (u64 t = 0; t < 4; ++t)
     threads.emplace_back([&, t] {

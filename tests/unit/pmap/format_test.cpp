@@ -10,20 +10,20 @@ namespace {
 TEST(EptFormat, BitPositionsFollowTheKindOfAccessedDirtyFlags) {
   FrameArena arena;
   {
-    const Pmap hardware(PmapType::pt_ept, arena, true);
+    const Pmap hardware(PmapType::pt_ept, arena);
     EXPECT_EQ(hardware.valid_bit(), bit(0));
     EXPECT_EQ(hardware.rw_bit(), bit(1));
     EXPECT_EQ(hardware.accessed_bit(), bit(8));
     EXPECT_EQ(hardware.modified_bit(), bit(9));
   }
   {
-    const Pmap emulated(PmapType::pt_ept, arena, false);
+    const Pmap emulated(PmapType::pt_ept, arena, {.ad_bits = false});
     EXPECT_EQ(emulated.valid_bit(), bit(52));
     EXPECT_EQ(emulated.rw_bit(), bit(53));
     EXPECT_EQ(emulated.accessed_bit(), bit(0));
     EXPECT_EQ(emulated.modified_bit(), bit(1));
   }
-  const Pmap x86(PmapType::pt_x86, arena, true);
+  const Pmap x86(PmapType::pt_x86, arena);
   EXPECT_EQ(x86.valid_bit(), bit(0));
   EXPECT_EQ(x86.rw_bit(), bit(1));
   EXPECT_EQ(x86.accessed_bit(), bit(5));
@@ -43,13 +43,34 @@ TEST(EptFormat, LeafHoldsRightsMemoryTypeAndFrame) {
   EXPECT_EQ(Ept::MemoryType::get(rw), 0u);
 }
 
-TEST(EptFormat, EmulatedFlagsMakeLeavesThatHardwareAndSoftwareReadAlike) {
+TEST(EptFormat, EmulatedFlagsAreTheRightsToReadAndWrite) {
   const Ept ept(false);
-  const u64 ro = ept.leaf({ArenaAddr(0x5000), false}, 1);
-  EXPECT_EQ(ro & (Ept::sw_valid | Ept::sw_write | Ept::read | Ept::write),
-            Ept::sw_valid | Ept::read);
-  const u64 rw = ept.leaf({ArenaAddr(0x5000), true}, 1);
-  EXPECT_EQ(Ept::without_write(rw), ro);
+  constexpr u64 mask = Ept::sw_valid | Ept::sw_write | Ept::read | Ept::write | Ept::exec;
+  const auto rights = [&](const Mapping& m) { return ept.leaf(m, 1) & mask; };
+  EXPECT_EQ(rights({.frame = ArenaAddr(0x5000), .write = true}),
+            Ept::sw_valid | Ept::sw_write | Ept::exec)
+      << "untouched: nothing but execution is granted";
+  EXPECT_EQ(rights({.frame = ArenaAddr(0x5000), .write = true, .accessed = true}),
+            Ept::sw_valid | Ept::sw_write | Ept::exec | Ept::read);
+  EXPECT_EQ(rights({.frame = ArenaAddr(0x5000), .write = true, .modified = true}), mask);
+  EXPECT_EQ(rights({.frame = ArenaAddr(0x5000), .exec = false, .modified = true}),
+            Ept::sw_valid | Ept::read)
+      << "a page that may not be written is not modified";
+  const u64 rw = ept.leaf({.frame = ArenaAddr(0x5000), .write = true, .modified = true}, 1);
+  EXPECT_EQ(ept.without_write(rw),
+            ept.leaf({.frame = ArenaAddr(0x5000), .write = false, .accessed = true}, 1));
+}
+
+TEST(EptFormat, WithoutExecuteOnlyALeafThatMayBeExecutedStartsAsAccessed) {
+  const Ept both(false, false), exec_only(false, true);
+  const Mapping code{.frame = ArenaAddr(0x5000), .write = true};
+  EXPECT_TRUE(both.leaf(code, 1) & Ept::read);
+  EXPECT_FALSE(both.safe_to_clear_referenced(both.leaf(code, 1)));
+  EXPECT_FALSE(exec_only.leaf(code, 1) & Ept::read);
+  EXPECT_TRUE(exec_only.safe_to_clear_referenced(exec_only.leaf(code, 1) | Ept::read));
+  EXPECT_FALSE(exec_only.safe_to_clear_referenced(exec_only.leaf(code, 1) | Ept::read | Ept::write));
+  const Mapping data{.frame = ArenaAddr(0x5000), .write = true, .exec = false};
+  EXPECT_FALSE(both.leaf(data, 1) & (Ept::read | Ept::exec));
 }
 
 TEST(EptFormat, SplitLeavesInheritRightsMemoryTypeAccessedAndDirty) {

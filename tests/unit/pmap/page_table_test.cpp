@@ -4,6 +4,7 @@
 
 #include <map>
 #include <random>
+#include <vector>
 
 #include "base/bits.hpp"
 #include "pmap/pmap.hpp"
@@ -21,7 +22,7 @@ struct Case {
 class PmapTest : public testing::TestWithParam<Case> {
  protected:
   FrameArena arena;
-  Pmap pmap{GetParam().type, arena, GetParam().ad};
+  Pmap pmap{GetParam().type, arena, {.ad_bits = GetParam().ad}};
 
   u64 leaf(u64 va) const {
     const Pmap::Lookup l = pmap.lookup(va);
@@ -110,23 +111,34 @@ TEST_P(PmapTest, EachInvalidationNotifiesAfterTheGenerationMoved) {
   EXPECT_EQ(seen, pmap.generation());
 }
 
-TEST_P(PmapTest, AccessedAndDirtySurviveAChangeOfRightsButNotOfFrame) {
-  const u64 flags = pmap.accessed_bit() | pmap.modified_bit();
+TEST_P(PmapTest, AccessedSurvivesAChangeOfRightsAndModifiedIsToldBeforeItGoes) {
+  std::vector<u64> told;
+  pmap.set_dirty_sink([&](u64 va, u64 bytes) {
+    EXPECT_EQ(bytes, page_size);
+    told.push_back(va);
+  });
+  const u64 a = pmap.accessed_bit(), m = pmap.modified_bit();
   ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x1000), true}));
-  if (!GetParam().ad) {
-    EXPECT_EQ(leaf(0x5000) & flags, flags) << "emulated flags are set in a new writable leaf";
-    return;
-  }
-  EXPECT_EQ(leaf(0x5000) & flags, 0u);
-  set_flags(0x5000, flags);
+  EXPECT_EQ(leaf(0x5000) & (a | m), 0u);
+  set_flags(0x5000, a | m);
+  ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x1000), true}));
+  EXPECT_EQ(leaf(0x5000) & (a | m), a | m);
+  EXPECT_TRUE(told.empty());
   ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x1000), false}));
-  EXPECT_EQ(leaf(0x5000) & flags, flags);
-  ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x2000), false}));
-  EXPECT_EQ(leaf(0x5000) & flags, 0u);
+  EXPECT_EQ(leaf(0x5000) & (a | m), a);
+  ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x2000), true, true, false, false, true, true}));
+  ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x1000), true}));
+  EXPECT_EQ(leaf(0x5000) & (a | m), 0u) << "another frame";
+  set_flags(0x5000, a | m);
+  pmap.write_protect(0x4000, 0x3000);
+  ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x1000), true}));
+  set_flags(0x5000, a | m);
+  pmap.remove(0x5000, 1);
+  EXPECT_EQ(told, (std::vector<u64>{0x5000, 0x5000, 0x5000, 0x5000}));
 }
 
 TEST_P(PmapTest, PartialChangeOfALargeMappingSplitsItAndKeepsTheRest) {
-  const u64 flags = GetParam().ad ? pmap.accessed_bit() | pmap.modified_bit() : 0;
+  const u64 flags = pmap.accessed_bit() | pmap.modified_bit();
   ASSERT_TRUE(pmap.enter_large(GiB, {ArenaAddr(4 * MiB), true}));
   EXPECT_EQ(pmap.lookup(GiB + 0x12345).count, 3u);
   EXPECT_EQ(pmap.lookup(GiB + 0x12345).frame, 4 * MiB + 0x12345);
