@@ -18,6 +18,7 @@
 namespace bhyve::soft {
 
 class BlockCache;
+class FormCache;
 class SoftVm;
 struct Block;
 
@@ -190,6 +191,7 @@ class Cpu final {
     return client_;
   }
   [[nodiscard]] SoftVm& vm() { return vm_; }
+  [[nodiscard]] FormCache& forms() { return *forms_; }  ///< of the decoder
   [[nodiscard]] VcpuId id() const { return id_; }
   [[nodiscard]] const CpuModel& model() const { return model_; }
   /// Host TSC turned into the guest's.
@@ -355,6 +357,7 @@ class Cpu final {
   bool pdptes_stale_ = false;          ///< CR3 came from outside: run() loads them
   u64 generation_ = 0;                 ///< of the pmap, when caches were last valid
   std::unique_ptr<BlockCache> blocks_;
+  std::unique_ptr<FormCache> forms_;
   bool single_ = false;                ///< one instruction runs alone: it may store into code
   bool window_ = false;                ///< something waits for interrupts to be enabled
   bool awaiting_answer_ = false;       ///< the last exit asked the caller for an access

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "engine/soft/decode/decoded.hpp"
+#include "engine/soft/decode/form_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 
 namespace bhyve::soft {
@@ -117,8 +118,22 @@ u8 slot_of(ZydisRegister reg) {
   return slot::zero;
 }
 
-Decoder::Status Decoder::decode(const Cpu& cpu, const u8* bytes, unsigned available, u16 offset,
-                                Insn& out, bool& ends_block) {
+Decoder::Status Decoder::decode(Cpu& cpu, const u8* bytes, unsigned available, u16 offset, Insn& out,
+                                bool& ends_block) {
+  const unsigned usable =
+      available < ZYDIS_MAX_INSTRUCTION_LENGTH ? available : ZYDIS_MAX_INSTRUCTION_LENGTH;
+  Parsed p;
+  if (!parse(cpu.code_size(), bytes, usable, p))
+    return decode_by_zydis(cpu, bytes, available, offset, out, ends_block);
+  if (cpu.forms().fill(p, cpu.code_size(), offset, out, ends_block)) return Status::ok;
+  const Status st = decode_by_zydis(cpu, bytes, available, offset, out, ends_block);
+  if (st == Status::ok && out.fn != raise_ud && out.fn != raise_gp)
+    cpu.forms().learn(p, cpu.code_size(), offset, out, ends_block);
+  return st;
+}
+
+Decoder::Status Decoder::decode_by_zydis(Cpu& cpu, const u8* bytes, unsigned available, u16 offset,
+                                         Insn& out, bool& ends_block) {
   Decoded d;
   d.code_size = cpu.code_size();
   d.model = &cpu.model();
@@ -156,7 +171,7 @@ Decoder::Status Decoder::decode(const Cpu& cpu, const u8* bytes, unsigned availa
 
   if (is_knights_corner(d) ||
       (!bind_integer(d, out) && !bind_system(d, out) &&
-       !bind_replay(d, out, const_cast<Cpu&>(cpu).vm().stubs))) {
+       !bind_replay(d, out, cpu.vm().stubs))) {
     out.fn = raise_ud;
     ends_block = true;
     return Status::ok;

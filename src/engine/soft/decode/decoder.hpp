@@ -7,7 +7,9 @@ namespace bhyve::soft {
 class Cpu;
 enum class CodeSize : u8;
 
-/// Bytes into Insns. Zydis does the parsing for now; nobody else sees it but the binders.
+/// Bytes into Insns: our own parser by opcode maps (parse.hpp) and the forms that this vCPU has met
+/// (form_cache.hpp). A form is bound when it is first seen, from what Zydis says about it; nobody but
+/// the binders sees Zydis.
 class Decoder final {
  public:
   enum class Status : u8 {
@@ -17,8 +19,12 @@ class Decoder final {
   /// Decodes one instruction at `bytes`. `offset` is its distance from the block's start. What the
   /// guest's CPU does not have becomes an Insn that raises #UD; what is longer than 15 bytes one
   /// that raises #GP. `ends_block` tells that nothing can follow in the same block.
-  static Status decode(const Cpu& cpu, const u8* bytes, unsigned available, u16 offset, Insn& out,
+  static Status decode(Cpu& cpu, const u8* bytes, unsigned available, u16 offset, Insn& out,
                        bool& ends_block);
+  /// The same by Zydis alone: for first sights, for what the parser leaves out, and the oracle of
+  /// tests.
+  static Status decode_by_zydis(Cpu& cpu, const u8* bytes, unsigned available, u16 offset, Insn& out,
+                                bool& ends_block);
 };
 
 }  // namespace bhyve::soft

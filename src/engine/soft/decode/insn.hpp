@@ -55,6 +55,8 @@ struct Insn final {
   u8 base_seg : 4 = 8;          ///< index into Cpu::seg_base; 8 is always zero
   u8 prefix : 3 = 0;            ///< Prefix
   u8 misc : 5 = 0;              ///< condition code, segment or control register number ...
+
+  bool operator==(const Insn&) const = default;
 };
 static_assert(sizeof(Insn) == 32);
 

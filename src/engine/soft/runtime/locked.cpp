@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/decode/form_cache.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 

@@ -1,5 +1,6 @@
 // What follows from the control registers and the code segment, and flushing.
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/decode/form_cache.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/system/debug.hpp"
@@ -12,7 +13,7 @@ using x86::Segment;
 
 Cpu::Cpu(VcpuId id, SoftVm& vm, engine::Client& client)
     : fpu(*this), id_(id), vm_(vm), client_(client), model_(*vm.model),
-      blocks_(std::make_unique<BlockCache>()) {
+      blocks_(std::make_unique<BlockCache>()), forms_(std::make_unique<FormCache>()) {
   s.reset(false);
   load_state(engine::StateGroups::all, s);
 }
