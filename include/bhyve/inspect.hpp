@@ -49,6 +49,36 @@ struct CpuSets final {
   std::uint32_t sockets = 1, cores = 1, threads = 1, maxcpus = 1;
   std::vector<unsigned> active;
   std::vector<unsigned> suspended;
+  std::vector<unsigned> debug;  ///< stopped by vm_suspend_cpu()
+};
+
+/// Mode of a local APIC (enum x2apic_state, and off).
+enum class ApicState : std::uint32_t { disabled = 0, xapic = 1, x2apic = 2 };
+
+/// What happens to an interrupt line.
+enum class LineChange : std::uint32_t { assert_line = 0, deassert_line = 1, pulse = 2 };
+
+/// What waits for a vCPU or holds its events back.
+struct EventInfo final {
+  std::string state;        ///< idle, frozen, running, sleeping
+  bool halted = false;      ///< in HLT
+  bool waits_for_sipi = false;
+  bool nmi_pending = false;
+  bool interrupt_pending = false;  ///< ExtINT or a vector that the processor priority lets through
+  bool nmi_blocked = false;        ///< an NMI handler has not executed IRET
+  bool interrupt_shadow = false;   ///< behind STI or MOV SS
+};
+
+/// A VM as a whole.
+struct VmInfo final {
+  std::string engine;
+  std::string state;  ///< "running", "stopped", or why it ends: reset, poweroff, halt, triplefault
+  std::uint64_t memory = 0;    ///< bytes of RAM, all of it
+  std::uint64_t resident = 0;  ///< bytes that host pages back
+  std::uint32_t cpus = 1;
+  double uptime = 0;       ///< seconds since it was made
+  double cpu_seconds = 0;  ///< host CPU time of its process
+  std::uint64_t pid = 0;   ///< that process
 };
 
 }  // namespace bhyve

@@ -7,10 +7,9 @@
 #include <csignal>
 #include <cstring>
 
-#include "api/control_protocol.hpp"
+#include "api/control_impl.hpp"
 #include "api/run_dir.hpp"
 #include "api/vm_directory.hpp"
-#include "bhyve/vm.hpp"
 
 namespace bhyve {
 namespace {
@@ -29,34 +28,8 @@ bool wait_for(int fd, short events, int timeout_ms) {
 
 }  // namespace
 
-struct Control::Impl final {
-  std::string name;
-  UniqueFd socket;
-  UniqueFd process;  ///< pidfd of the bhyve behind the socket; none when that is this process
-  std::string buffer;
-
-  Result<api::Json> call(const api::Json& request);
-
-  /// The call's result as a T, or EBADMSG when it does not have that shape.
-  template <class T>
-  Result<T> call_for(const api::Json& request) {
-    auto result = call(request);
-    if (!result) return tl::make_unexpected(result.error());
-    try {
-      return result->get<T>();
-    } catch (const api::Json::exception&) {
-      return fail(EBADMSG, "VM '{}': its answer to {} has the wrong shape", name,
-                  request.value("command", ""));
-    }
-  }
-  Result<void> order(const api::Json& request) {
-    auto result = call(request);
-    if (!result) return tl::make_unexpected(result.error());
-    return {};
-  }
-};
-
 Result<api::Json> Control::Impl::call(const api::Json& request) {
+  if (local) return local(request);
   const std::string line = request.dump() + '\n';
   if (::send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(line.size()))
@@ -111,43 +84,8 @@ Result<Control> Control::connect(const std::string& name) {
   return Control(std::move(impl));
 }
 
-Result<VcpuRegisters> Control::registers(unsigned cpu) {
-  return impl_->call_for<VcpuRegisters>({{"command", "get-registers"}, {"cpu", cpu}});
-}
-Result<std::vector<Statistic>> Control::statistics(unsigned cpu) {
-  return impl_->call_for<std::vector<Statistic>>({{"command", "get-stats"}, {"cpu", cpu}});
-}
-Result<std::vector<MemoryMapping>> Control::memory_map() {
-  return impl_->call_for<std::vector<MemoryMapping>>({{"command", "get-memmap"}});
-}
-Result<CpuSets> Control::cpu_sets() {
-  return impl_->call_for<CpuSets>({{"command", "get-cpus"}});
-}
-Result<void> Control::inject_nmi(unsigned cpu) {
-  return impl_->order({{"command", "inject-nmi"}, {"cpu", cpu}});
-}
-Result<void> Control::assert_lapic_lvt(int cpu, unsigned pin) {
-  return impl_->order({{"command", "assert-lapic-lvt"}, {"cpu", cpu}, {"pin", pin}});
-}
-Result<void> Control::lapic_msi(std::uint64_t address, std::uint64_t data) {
-  return impl_->order({{"command", "lapic-msi"}, {"address", address}, {"data", data}});
-}
-Result<void> Control::setup_pptdev_msi(PptFunction f, PptMessage message, unsigned count) {
-  return impl_->order({{"command", "setup-pptdev-msi"}, {"bus", f.bus}, {"slot", f.slot},
-                       {"function", f.function}, {"address", message.address},
-                       {"data", message.data}, {"count", count}});
-}
-Result<void> Control::setup_pptdev_msix(PptFunction f, unsigned index, PptMessage message,
-                                        std::uint32_t vector_control) {
-  return impl_->order({{"command", "setup-pptdev-msix"}, {"bus", f.bus}, {"slot", f.slot},
-                       {"function", f.function}, {"index", index}, {"address", message.address},
-                       {"data", message.data}, {"vector-control", vector_control}});
-}
-Result<void> Control::suspend(abi::SuspendHow how) {
-  return impl_->order({{"command", "suspend"}, {"how", static_cast<u32>(how)}});
-}
-
 Result<void> Control::destroy() {
+  if (impl_->local) return fail(EBUSY, "VM '{}' is this process's own", impl_->name);
   // A bhyve that does not answer or does not end in time is killed: its files tell the rest.
   const auto asked = impl_->order({{"command", "destroy"}});
   if (!impl_->process) {

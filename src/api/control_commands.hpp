@@ -2,26 +2,28 @@
 #include <atomic>
 
 #include "api/control_protocol.hpp"
-#include "machine/machine.hpp"
+#include "machine/vm_control.hpp"
 
 namespace bhyve::api {
 
-/// Does what requests on the control socket ask of a running machine.
+/// Does what requests ask of a VM: those that come through the control socket, and those of a program
+/// that has the VM in its own process. One table has every command (control_commands.cpp).
 class ControlCommands final {
  public:
-  explicit ControlCommands(machine::Machine& machine) : machine_(machine) {}
+  explicit ControlCommands(machine::VmControl& vm) : vm_(vm) {}
 
-  /// On the control server's thread.
+  /// One thread at a time; not a vCPU's.
   [[nodiscard]] Result<Json> run(const Json& request);
   /// Somebody asked for the VM to be removed. Any thread.
   [[nodiscard]] bool destroy_asked() const { return destroy_asked_.load(); }
+  /// A command that changes the VM was run: a stopped one must be written back. Any thread.
+  [[nodiscard]] bool changed() const { return changed_.load(); }
 
  private:
-  [[nodiscard]] Result<Json> lapic_msi(const Json& request);
-  [[nodiscard]] Result<Json> setup_pptdev(const Json& request, bool msix);
-
-  machine::Machine& machine_;
+  friend struct CommandTable;
+  machine::VmControl& vm_;
   std::atomic<bool> destroy_asked_{false};
+  std::atomic<bool> changed_{false};
 };
 
 }  // namespace bhyve::api

@@ -60,4 +60,45 @@ Result<i64> integer_argument(const Json& request, const char* name, i64 lowest, 
   return fail(EINVAL, "{}: expected a number from {} to {}", name, lowest, highest);
 }
 
+Result<u64> word_argument(const Json& request, const char* name) {
+  const auto it = request.find(name);
+  if (it != request.end() && it->is_number_integer() &&
+      (it->is_number_unsigned() || it->get<i64>() >= 0))
+    return it->get<u64>();
+  return fail(EINVAL, "{}: expected a number of 64 bits", name);
+}
+
+Result<bool> bool_argument(const Json& request, const char* name) {
+  const auto it = request.find(name);
+  if (it != request.end() && it->is_boolean()) return it->get<bool>();
+  return fail(EINVAL, "{}: expected true or false", name);
+}
+
+std::string to_hex(std::span<const u8> bytes) {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string out(bytes.size() * 2, '0');
+  for (usize i = 0; i < bytes.size(); ++i) {
+    out[2 * i] = digits[bytes[i] >> 4];
+    out[2 * i + 1] = digits[bytes[i] & 15];
+  }
+  return out;
+}
+
+Result<std::vector<u8>> from_hex(std::string_view text) {
+  const auto digit = [](char c) -> int {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return -1;
+  };
+  std::vector<u8> out(text.size() / 2);
+  bool ok = text.size() % 2 == 0;
+  for (usize i = 0; ok && i < out.size(); ++i) {
+    const int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
+    ok = high >= 0 && low >= 0;
+    out[i] = static_cast<u8>(high << 4 | low);
+  }
+  if (!ok) return fail(EINVAL, "data: expected pairs of hexadecimal digits");
+  return out;
+}
+
 }  // namespace bhyve::api

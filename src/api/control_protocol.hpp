@@ -1,7 +1,9 @@
 #pragma once
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/types.hpp"
@@ -28,6 +30,13 @@ inline constexpr usize max_request = 16 * KiB, max_answer = 4 * MiB;
 [[nodiscard]] Result<i64> integer_argument(const Json& request, const char* name, i64 lowest,
                                            i64 highest);
 
+/// Any number of 64 bits.
+[[nodiscard]] Result<u64> word_argument(const Json& request, const char* name);
+[[nodiscard]] Result<bool> bool_argument(const Json& request, const char* name);
+/// Bytes travel as two hexadecimal digits each.
+[[nodiscard]] std::string to_hex(std::span<const u8> bytes);
+[[nodiscard]] Result<std::vector<u8>> from_hex(std::string_view text);
+
 }  // namespace bhyve::api
 
 namespace bhyve {
@@ -36,5 +45,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DescriptorValue, name, base, limit, access, s
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VcpuRegisters, registers, descriptors)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Statistic, text, value)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MemoryMapping, address, length, segment, offset, protection)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CpuSets, sockets, cores, threads, maxcpus, active, suspended)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CpuSets, sockets, cores, threads, maxcpus, active, suspended,
+                                   debug)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EventInfo, state, halted, waits_for_sipi, nmi_pending,
+                                   interrupt_pending, nmi_blocked, interrupt_shadow)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VmInfo, engine, state, memory, resident, cpus, uptime,
+                                   cpu_seconds, pid)
 }  // namespace bhyve

@@ -17,7 +17,7 @@ Result<void> load_locked(api::VmDirectory& vm, const Config& config) {
 Result<void> load_vm(const Config& config) {
   log_init();
   if (auto ok = check_config(config); !ok) return ok;
-  auto vm = api::VmDirectory::acquire(config.raw("name").value_or(""),
+  auto vm = api::VmDirectory::acquire_patiently(config.raw("name").value_or(""),
                                       api::VmDirectory::Mode::open_or_create);
   if (!vm) return tl::make_unexpected(vm.error());
   auto done = load_locked(*vm, config);

@@ -17,6 +17,15 @@ namespace bhyve::api {
 /// what was left is damaged.
 [[nodiscard]] Result<Config> with_loaded_memory(
     const Config& config, const std::optional<machine::LoadedGuest>& loaded);
+/// The CPUs of the stopped VM (machine/stopped_vm.hpp), empty when nothing was left. They are in `vcpus`.
+[[nodiscard]] std::vector<u8> read_stopped_vcpus(const VmDirectory& vm);
+[[nodiscard]] Result<void> write_stopped_vcpus(const VmDirectory& vm, std::span<const u8> bytes);
+/// memory.img for reading, or none.
+[[nodiscard]] UniqueFd open_memory_image(const VmDirectory& vm);
+/// Leaves memory and CPUs of a VM that a program drove, for a later run to go on from; what
+/// bhyveload had left goes.
+[[nodiscard]] Result<void> store_left_vm(const VmDirectory& vm, const mem::Vmspace& space,
+                                         std::span<const u8> vcpus);
 /// Loads the guest of `config` and replaces what an earlier bhyveload left.
 [[nodiscard]] Result<void> store_loaded_guest(const VmDirectory& vm, const Config& config);
 

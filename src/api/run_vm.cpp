@@ -41,6 +41,10 @@ Result<RunResult> run_locked(api::VmDirectory& vm, const Config& given) {
     const api::SignalWatch::Listener listener(signals, **machine);
     return run_in(vm, **machine, destroy);
   }();
+  // For bhyvectl: the registers with which a guest ended tell why.
+  if (!loaded || loaded->vcpus.empty())
+    if (auto ok = api::write_stopped_vcpus(vm, (*machine)->save_stopped_vcpus()); !ok)
+      log_warn("{}", ok.error().message);
   const bool over = result && result->how == abi::SuspendHow::poweroff &&
                     (*machine)->config().destroy_on_poweroff;
   if (destroy || over) {
@@ -63,7 +67,7 @@ Result<void> check_config(const Config& config) {
 Result<RunResult> run_vm(const Config& config) {
   log_init();
   if (auto ok = check_config(config); !ok) return tl::make_unexpected(ok.error());
-  auto vm = api::VmDirectory::acquire(config.raw("name").value_or(""),
+  auto vm = api::VmDirectory::acquire_patiently(config.raw("name").value_or(""),
                                       api::VmDirectory::Mode::open_or_create);
   if (!vm) return tl::make_unexpected(vm.error());
   auto result = run_locked(*vm, config);

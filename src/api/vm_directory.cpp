@@ -8,9 +8,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "api/run_dir.hpp"
 #include "api/small_file.hpp"
@@ -24,7 +26,7 @@ constexpr usize max_file = 1 * MiB;
 /// half-removed directory for a whole one.
 constexpr std::array known_files{"control", "config.new", "config", "state.new",
                                  "state",   "loaded.new", "loaded",     "memory.new",
-                                 "memory.img", "lock"};
+                                 "memory.img", "vcpus.new",  "vcpus",      "lock"};
 
 std::string read_file(int dir, const char* file) { return read_small_file(dir, file, max_file); }
 
@@ -115,11 +117,22 @@ Result<VmDirectory> VmDirectory::acquire(const std::string& name, Mode mode) {
     if (!lock && lock.error().code == EAGAIN) continue;
     if (!lock) return tl::make_unexpected(lock.error());
     VmDirectory vm(name, std::move(*parent), std::move(dir), std::move(*lock), created);
-    for (const char* stale : {"control", "config.new", "state.new", "loaded.new", "memory.new"})
+    for (const char* stale : {"control", "config.new", "state.new", "loaded.new", "memory.new", "vcpus.new"})
       ::unlinkat(vm.dir_.get(), stale, 0);
     return vm;
   }
   return fail(EBUSY, "VM '{}' is being removed and made again all the time", name);
+}
+
+Result<VmDirectory> VmDirectory::acquire_patiently(const std::string& name, Mode mode) {
+  constexpr unsigned attempts = 150;
+  constexpr auto pause = std::chrono::milliseconds(20);
+  for (unsigned attempt = 0;; ++attempt) {
+    auto vm = acquire(name, mode);
+    if (vm || vm.error().code != EBUSY || attempt == attempts) return vm;
+    if (const auto peek = peek_vm(name); !peek || peek->state == "running") return vm;
+    std::this_thread::sleep_for(pause);
+  }
 }
 
 Result<void> VmDirectory::write_file(const char* file, std::string_view text) {

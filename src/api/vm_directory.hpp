@@ -21,6 +21,10 @@ class VmDirectory final {
   /// crashed process left (a socket, a half-written file) is cleaned up.
   [[nodiscard]] static Result<VmDirectory> acquire(const std::string& name, Mode mode);
 
+  /// The same, but waits a little for a holder that does not run the VM: somebody who looks at a
+  /// stopped one (bhyvectl) must not keep a bhyve from starting.
+  [[nodiscard]] static Result<VmDirectory> acquire_patiently(const std::string& name, Mode mode);
+
   VmDirectory(VmDirectory&&) noexcept = default;
   VmDirectory& operator=(VmDirectory&&) noexcept = default;
   ~VmDirectory() = default;

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <memory>
 
+#include "api/loaded_image.hpp"
 #include "api/run_dir.hpp"
 #include "api/vm_directory.hpp"
+#include "base/bits.hpp"
 #include "bhyve/vm.hpp"
 
 namespace bhyve {
@@ -38,8 +40,11 @@ Result<std::vector<VmSummary>> list_vms() {
     const auto peek = api::peek_vm(entry->d_name);
     if (!peek || !peek->exists) continue;
     VmSummary vm{entry->d_name, peek->locked, !peek->locked && peek->state == "running",
-                 peek->config.raw("memory.size").value_or("256M"), 1};
+                 peek->config.raw("memory.size").value_or("256M"), 1, {}};
     if (const auto cpus = peek->config.get_integer("cpus", 1)) vm.cpus = static_cast<u32>(*cpus);
+    if (vm.running)
+      if (auto control = Control::connect(vm.name))
+        if (auto info = control->info()) vm.info = std::move(*info), vm.cpus = vm.info->cpus;
     out.push_back(std::move(vm));
   }
   std::sort(out.begin(), out.end(),
@@ -55,6 +60,28 @@ Result<void> create_vm(const Config& config) {
   if (done) done = vm->write_state("stopped");
   if (!done) (void)vm->destroy();
   return done;
+}
+
+Result<void> set_stopped_memory(const std::string& name, std::uint64_t bytes) {
+  constexpr u64 step = 2 * MiB;
+  const u64 size = align_up(bytes, step);
+  auto vm = api::VmDirectory::acquire(name, api::VmDirectory::Mode::open);
+  if (!vm) return tl::make_unexpected(vm.error());
+  const auto left = api::open_loaded_guest(*vm);
+  auto peek = api::peek_vm(name);
+  if (!peek) return tl::make_unexpected(peek.error());
+  if (left) {
+    Config there = peek->config;
+    there.remove("memory.size");
+    const auto merged = api::with_loaded_memory(there, left);
+    if (!merged) return tl::make_unexpected(merged.error());
+    if (merged->raw("memory.size") == std::to_string(size)) return {};
+    return fail(EEXIST, "VM '{}' holds memory of another size already", name);
+  }
+  peek->config.set("memory.size", std::to_string(size));
+  peek->config.set("name", name);
+  if (auto ok = check_config(peek->config); !ok) return ok;
+  return vm->write_config(peek->config);
 }
 
 Result<void> destroy_vm(const std::string& name) {

@@ -42,7 +42,7 @@ void prefer_short_slices() {
   ::syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
-Result<void> set_this_thread_affinity(const std::vector<unsigned>& cpus) {
+Result<void> set_thread_affinity(pid_t thread, const std::vector<unsigned>& cpus) {
   cpu_set_t set;
   CPU_ZERO(&set);
   for (const unsigned cpu : cpus) {
@@ -50,9 +50,20 @@ Result<void> set_this_thread_affinity(const std::vector<unsigned>& cpus) {
       return fail(EINVAL, "host CPU {} is out of range, expected 0 to {}", cpu, CPU_SETSIZE - 1);
     CPU_SET(cpu, &set);
   }
-  const int code = ::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
-  if (code != 0) return fail(code, "cannot bind a thread to host CPUs {}", fmt::join(cpus, ","));
+  // By thread id and not by pthread_t: glibc 2.36 gives the one only of the calling thread.
+  if (::sched_setaffinity(thread, sizeof set, &set) != 0)
+    return fail(errno, "cannot bind a thread to host CPUs {}", fmt::join(cpus, ","));
   return {};
+}
+
+std::vector<unsigned> thread_affinity(pid_t thread) {
+  std::vector<unsigned> out;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(thread, sizeof set, &set) != 0) return out;
+  for (unsigned cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &set)) out.push_back(cpu);
+  return out;
 }
 
 }  // namespace bhyve

@@ -1,4 +1,6 @@
 #pragma once
+#include <sys/types.h>
+
 #include <string_view>
 #include <vector>
 
@@ -15,7 +17,10 @@ void block_async_signals();
 /// chosen soon, however many others compute (guest timers on a busy host). Needs no right; older
 /// kernels ignore it.
 void prefer_short_slices();
-/// Binds the calling thread to the given host CPUs. Fails with the kernel's errno.
-[[nodiscard]] Result<void> set_this_thread_affinity(const std::vector<unsigned>& cpus);
+/// Binds a thread of this process to the given host CPUs; 0 is the calling one. Fails with the
+/// kernel's errno.
+[[nodiscard]] Result<void> set_thread_affinity(pid_t thread, const std::vector<unsigned>& cpus);
+/// The host CPUs on which a thread may run, ascending; 0 is the calling one.
+[[nodiscard]] std::vector<unsigned> thread_affinity(pid_t thread);
 
 }  // namespace bhyve

@@ -4,6 +4,7 @@
 #include "machine/boot_files.hpp"
 #include "machine/boot_rom.hpp"
 #include "machine/firmware_tables.hpp"
+#include "machine/stopped_vm.hpp"
 #include "machine/vm_memory.hpp"
 #include "platform/e820.hpp"
 #include "platform/layout.hpp"
@@ -79,6 +80,17 @@ void set_memory_types(vmm::Vm& vm) {
   return state->entry;
 }
 
+/// Memory as a user of the library left it, all pages of it.
+[[nodiscard]] Result<void> restore_left_memory(vmm::Vm& vm, const MachineConfig& config,
+                                               const LoadedGuest& left) {
+  const auto head = stopped_head(left.vcpus);
+  if (!head) return tl::make_unexpected(head.error());
+  if (head->lowmem != config.lowmem || head->highmem != config.highmem)
+    return fail(EINVAL, "guest memory of {} MiB: expected {} MiB, as the VM was left",
+                config.memory / MiB, (head->lowmem + head->highmem) / MiB);
+  return restore_memory(vm.space(), left.memory.get());
+}
+
 [[nodiscard]] Result<loader::EntryState> load_direct(vmm::Vm& vm, const MachineConfig& config,
                                                      const Config& variables) {
   auto boot = read_boot_request(config, variables);
@@ -100,7 +112,10 @@ Result<void> load_guest(vmm::Vm& vm, const MachineConfig& config, const Config& 
   if (config.kernel.empty() && rom->empty() && loaded == nullptr)
     return fail(EINVAL, "nothing to boot: expected --kernel FILE (or the variable boot.kernel), "
                         "-l bootrom,FILE or a VM that bhyveload has filled");
-  const bool direct = !config.kernel.empty() || rom->empty();
+  const bool left = config.kernel.empty() && rom->empty() && !loaded->vcpus.empty();
+  const bool direct = !left && (!config.kernel.empty() || rom->empty());
+  if (left)
+    if (auto ok = restore_left_memory(vm, config, *loaded); !ok) return ok;
   Result<loader::EntryState> entry;
   if (direct) {
     entry = config.kernel.empty() ? restore_loaded(vm, config, *loaded)
@@ -113,7 +128,20 @@ Result<void> load_guest(vmm::Vm& vm, const MachineConfig& config, const Config& 
   // After the tables: a BIOS that wants its window below 1 MiB makes its own.
   if (!rom->empty())
     if (auto ok = map_boot_rom(vm.space(), *rom, *rom_variables); !ok) return ok;
+  if (left) return restore_stopped(vm, loaded->vcpus);
   if (!direct) return {};
+  set_memory_types(vm);
+  enter_at(vm.vcpu(0), *entry);
+  return {};
+}
+
+Result<void> restore_guest(vmm::Vm& vm, const MachineConfig& config, const LoadedGuest& loaded) {
+  if (!loaded.vcpus.empty()) {
+    if (auto ok = restore_left_memory(vm, config, loaded); !ok) return ok;
+    return restore_stopped(vm, loaded.vcpus);
+  }
+  const auto entry = restore_loaded(vm, config, loaded);
+  if (!entry) return tl::make_unexpected(entry.error());
   set_memory_types(vm);
   enter_at(vm.vcpu(0), *entry);
   return {};

@@ -16,4 +16,8 @@ namespace bhyve::machine {
                                       const Config& variables, const LoadedGuest* loaded,
                                       u8 lpc_slot, const std::vector<unsigned>& pci_slots);
 
+/// What bhyveload or a user of the library left, without firmware tables: memory and registers.
+[[nodiscard]] Result<void> restore_guest(vmm::Vm& vm, const MachineConfig& config,
+                                         const LoadedGuest& loaded);
+
 }  // namespace bhyve::machine

@@ -68,11 +68,12 @@ std::vector<MemoryMapping> read_memory_map(const mem::Vmspace& space) {
 }
 
 CpuSets read_cpu_sets(vmm::Vm& vm, const engine::CpuConfig& cpu) {
-  CpuSets out{cpu.sockets, cpu.cores, cpu.threads, vm.vcpu_count(), {}, {}};
+  CpuSets out{cpu.sockets, cpu.cores, cpu.threads, vm.vcpu_count(), {}, {}, {}};
   const bool ends = vm.suspended() != abi::SuspendHow::none;
   for (VcpuId id = 0; id < vm.vcpu_count(); ++id) {
     const vmm::Vcpu& vcpu = vm.vcpu(id);
     if (vcpu.active()) out.active.push_back(id);
+    if (vcpu.cpu_suspended()) out.debug.push_back(id);
     if (ends && vcpu.active() && vcpu.state() == vmm::RunState::idle) out.suspended.push_back(id);
   }
   return out;

@@ -98,7 +98,9 @@ template <class Op>
   return {};
 }
 
-[[nodiscard]] Result<void> save_memory(const mem::Vmspace& space, int fd) {
+}  // namespace
+
+Result<void> save_memory(const mem::Vmspace& space, int fd) {
   const auto saved = for_data(space.ram_fd(), [fd](u64 at, std::span<const u8> bytes) {
     return write_pages(fd, at, bytes);
   });
@@ -106,8 +108,6 @@ template <class Op>
     return fail(saved.error().code, "cannot write guest memory: {}", saved.error().message);
   return {};
 }
-
-}  // namespace
 
 std::vector<u8> save_loaded_state(const LoadedState& state) {
   StateWriter out;

@@ -15,6 +15,8 @@ namespace bhyve::machine {
 struct LoadedGuest final {
   UniqueFd memory;
   std::vector<u8> state;
+  /// What a user of the library left instead: all vCPUs (machine/stopped_vm.hpp). Then `state` is empty.
+  std::vector<u8> vcpus;
 };
 
 /// The second half, read and checked.
@@ -31,6 +33,8 @@ struct LoadedState final {
 /// variable) the file's contents mean nothing.
 [[nodiscard]] Result<std::vector<u8>> load_stopped_guest(const Config& config, int memory_fd);
 
+/// Writes the populated pages of `space` to `memory_fd`, an empty file.
+[[nodiscard]] Result<void> save_memory(const mem::Vmspace& space, int memory_fd);
 /// Copies the populated pages of `memory_fd` into `space`. EBADMSG when they lie outside of RAM.
 [[nodiscard]] Result<void> restore_memory(mem::Vmspace& space, int memory_fd);
 

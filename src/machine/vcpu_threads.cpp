@@ -1,5 +1,8 @@
 #include "machine/vcpu_threads.hpp"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <system_error>
 
 #include "base/log.hpp"
@@ -8,12 +11,15 @@
 namespace bhyve::machine {
 
 VcpuThreads::VcpuThreads(vmm::Vm& vm, host::EventLoop& loop,
-                         const std::vector<std::vector<unsigned>>& cpusets, Handler handler)
+                         std::vector<std::vector<unsigned>> cpusets, Handler handler)
     : vm_(vm),
       loop_(loop),
-      cpusets_(cpusets),
       handler_(std::move(handler)),
-      threads_(vm.vcpu_count()) {}
+      threads_(vm.vcpu_count()),
+      cpusets_(std::move(cpusets)),
+      tids_(vm.vcpu_count()) {
+  cpusets_.resize(vm.vcpu_count());
+}
 
 VcpuThreads::~VcpuThreads() {
   wait();
@@ -45,15 +51,42 @@ void VcpuThreads::make_thread(VcpuId id) {
 void VcpuThreads::run(VcpuId id) {
   block_async_signals();
   name_this_thread(fmt::format("vcpu {}", id));
-  if (id < cpusets_.size() && !cpusets_[id].empty()) {
-    if (const auto bound = set_this_thread_affinity(cpusets_[id]); !bound)
-      log_warn("vCPU {}: cannot be pinned: {}", id, bound.error().message);
-  }
+  bind_new_thread(id);
   vmm::Vcpu& vcpu = vm_.vcpu(id);
   engine::Exit exit;
   do vcpu.run(exit);
   while (handler_(vcpu, exit));
+  {
+    const std::lock_guard lock(mutex_);
+    tids_[id] = 0;
+  }
   leave();
+}
+
+void VcpuThreads::bind_new_thread(VcpuId id) {
+  const std::lock_guard lock(mutex_);
+  tids_[id] = ::gettid();
+  if (cpusets_[id].empty()) return;
+  if (const auto bound = set_thread_affinity(tids_[id], cpusets_[id]); !bound)
+    log_warn("vCPU {}: cannot be pinned: {}", id, bound.error().message);
+}
+
+std::vector<unsigned> VcpuThreads::affinity(VcpuId id) const {
+  const std::lock_guard lock(mutex_);
+  return cpusets_[id];
+}
+
+Result<void> VcpuThreads::set_affinity(VcpuId id, std::vector<unsigned> cpus) {
+  // The main thread was never bound: what it may use, the process may.
+  const auto allowed = thread_affinity(::getpid());
+  for (const unsigned cpu : cpus)
+    if (!std::binary_search(allowed.begin(), allowed.end(), cpu))
+      return fail(EINVAL, "host CPU {} does not exist or is not this process's", cpu);
+  const std::lock_guard lock(mutex_);
+  if (tids_[id] != 0)
+    if (auto ok = set_thread_affinity(tids_[id], cpus.empty() ? allowed : cpus); !ok) return ok;
+  cpusets_[id] = std::move(cpus);
+  return {};
 }
 
 void VcpuThreads::leave() {

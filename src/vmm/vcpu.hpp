@@ -59,6 +59,7 @@ class Vcpu final : public engine::Client {
   /// In the active set: started and neither spun down nor waiting for its first SIPI.
   [[nodiscard]] bool active() const { return active_.load(); }
   [[nodiscard]] bool waits_for_sipi() const { return wait_sipi_.load(); }
+  [[nodiscard]] bool nmi_pending() const { return (events_.load() & event_nmi) != 0; }
 
   /// How far an instruction that left to the machine must have come.
   enum class FreezeAt : u8 {

@@ -72,6 +72,10 @@ class Vm final : public intc::CpuSink {
   /// Into a VM of the same configuration. On failure everything is in reset state.
   [[nodiscard]] Result<void> load(const StateReader& in);
 
+  /// vm_activate_cpu(): into the active set before it first runs, which would put it there anyway. EBUSY
+  /// when it is there.
+  [[nodiscard]] Result<void> activate_cpu(VcpuId id);
+
   /// One vCPU's counters; memory's go with vCPU 0. Any thread.
   void statistics(VcpuId id, const engine::EngineVcpu::StatSink& sink);
 

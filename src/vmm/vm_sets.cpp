@@ -9,6 +9,12 @@ void Vm::activate(Vcpu& vcpu) {
   vcpu.active_ = true;
 }
 
+Result<void> Vm::activate_cpu(VcpuId id) {
+  const std::lock_guard lock(sets_mutex_);
+  if (vcpus_[id]->active_.exchange(true)) return fail(EBUSY, "vCPU {} is active already", id);
+  return {};
+}
+
 bool Vm::spin_down(Vcpu& vcpu) {
   const std::lock_guard lock(sets_mutex_);
   const u32 events = vcpu.events_.load();

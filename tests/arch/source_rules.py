@@ -12,12 +12,14 @@ LONGER = set()  # tables and generated files that may have more lines
 # include the one that declares what they define: a header of the folder whose name begins theirs
 # (vlapic_icr.cpp: vlapic.hpp), or one of these.
 FAMILIES = {
-    "src/api": ("bhyve/vm.hpp", "api/control_protocol.hpp"),
+    "src/api": ("bhyve/vm.hpp", "bhyve/own_vm.hpp", "api/control_protocol.hpp",
+                "api/control_impl.hpp"),
     "src/engine/soft/interp": ("engine/soft/interp/tables.hpp", "engine/soft/interp/alu_ops.hpp"),
     "src/engine/soft/replay": ("engine/soft/replay/replay.hpp", "engine/soft/replay/special.hpp"),
     "src/engine/soft/runtime": ("engine/soft/cpu.hpp",),
     "src/engine/soft/system": ("engine/soft/system/system.hpp", "engine/soft/system/cpu_model.hpp"),
-    "src/machine": ("bhyve/config.hpp", "bhyve/devices.hpp"),
+    "src/machine": ("bhyve/config.hpp", "bhyve/devices.hpp", "bhyve/words.hpp",
+                    "bhyve/capabilities.hpp"),
 }
 
 

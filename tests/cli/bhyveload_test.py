@@ -130,7 +130,7 @@ class Load(CliCase):
     def test_running_vm_is_not_loaded(self):
         self.assertEqual(self.load(multiboot(SPIN)).returncode, 0)
         self.start("bhyve", "vm")
-        while self.call("bhyvectl", "--vm=vm", "--get-active-cpus").returncode != 0:
+        while "running" not in self.call("bhyvectl", "--list").stdout:
             time.sleep(0.05)
         for result in (self.load(multiboot(RESET)), self.call("bhyve", "vm")):
             self.assertIn("in use by another bhyve", result.stderr)

@@ -10,35 +10,61 @@ namespace {
 
 constexpr int status_usage = 1;
 
-constexpr const char* help = R"(usage: bhyvectl --vm=NAME [--cpu=N] [--json] action ...
-       bhyvectl --list [--json]
+constexpr const char* help = R"(usage: bhyvectl --vm=NAME [--cpu=N] [--json] [--watch[=SECONDS]] action ...
+       bhyvectl --list [--json] [--watch[=SECONDS]]
 
-Looking
-  --get-all             registers, memory map, CPU sets and statistics of a vCPU
-  --get-stats           statistics of a vCPU
-  --get-memmap          mappings of guest memory
-  --get-cpu-topology    sockets, cores, threads
-  --get-active-cpus     vCPUs that run
-  --get-suspended-cpus  vCPUs that have come to their end
+Works on running VMs and on stopped ones. Several actions may be given; they are done in the order
+setters, interrupts, getters, capabilities, CPU sets, statistics, topology, run, reset, destroy.
+
+VMs
   --list                the VMs of this user
+  --create, --destroy   make a VM; remove it, a running one by force
+  --set-mem=MB          memory of a stopped VM, rounded up to 2 MB
+  --get-info            engine, state, memory, CPU use, uptime
+  --get-memmap, --get-lowmem, --get-highmem
+  --force-reset, --force-poweroff
+                        end the run as a reset or a power-off by the guest does
 
-Doing
-  --create              make a VM
-  --inject-nmi          NMI to the vCPU
-  --assert-lapic-lvt=N  fire local interrupt 0-6; --cpu=-1 for all vCPUs
-  --force-reset         end the run as a reset does
-  --force-poweroff      end the run as a power-off does
-  --destroy             remove the VM; a running one is ended by force
+One vCPU (--cpu=N, 0 when not given)
+  --get-all             everything that can be looked at
+  --get-R, --set-R=V    R: efer cr0 cr2 cr3 cr4 dr0-dr3 dr6 dr7 rsp rip rax rflags;
+                        getters also rbx rcx rdx rsi rdi rbp r8-r15
+  --get-S, --set-S=SEL  selectors, S: cs ds es fs gs ss tr ldtr
+  --get-desc-S, --set-desc-S
+                        descriptors, S also gdtr idtr; the values come from
+                        --desc-base=, --desc-limit=, --desc-access=
+  --get-guest-pat, --get-guest-sysenter, --get-tsc-offset
+  --get-intinfo         what waits for the vCPU
+  --getcap, --setcap=0|1 with --capname=NAME
+                        capability: hlt_exit mtrap_exit pause_exit unrestricted_guest
+                        enable_invpcid bpt_exit rdpid rdtscp ipi_exit
+  --get-x2apic-state, --set-x2apic-state=0|1
+                        mode of the local APIC; set before the vCPU runs
+  --get-stats           statistics
+  --get-pinning, --set-pinning=CPUS
+                        host CPUs of its thread, such as 0,2-5, or any
+  --suspend-cpu, --resume-cpu
+                        stop it, let it go on; --cpu=-1 for all
+  --inject-nmi          NMI
+  --assert-lapic-lvt=N  fire local interrupt 0-6; --cpu=-1 for all
+  --run                 enter a stopped VM's vCPU once and print the exit
 
-  --cpu=N               the vCPU that is meant (0)
+CPU sets, clock
+  --get-active-cpus, --get-suspended-cpus, --get-debug-cpus, --get-cpu-topology
+  --get-rtc-time, --set-rtc-time=SECONDS
+  --get-rtc-nvram, --set-rtc-nvram=V with --rtc-nvram-offset=O
+
   --json                JSON on standard output
+  --watch[=SECONDS]     look again every 2 seconds, or so many
   --help, --version
+
+Exit status: 0, 1 for wrong usage, else the error number that is printed.
 )";
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto options = tool::parse_ctl_options(argc, argv);
+  const auto options = tool::parse_ctl_options(argc, argv, tool::option_rows());
   if (!options) {
     fmt::print(stderr, "bhyvectl: {}\n", options.error().message);
     return status_usage;

@@ -37,7 +37,7 @@ TEST(Thread, AsynchronousSignalsAreBlockedAndSynchronousOnesAreNot) {
 TEST(Thread, AffinityBindsToTheGivenCpu) {
   std::thread([] {
     const auto cpu = static_cast<unsigned>(::sched_getcpu());
-    ASSERT_TRUE(set_this_thread_affinity({cpu}).has_value());
+    ASSERT_TRUE(set_thread_affinity(0, {cpu}).has_value());
     cpu_set_t set;
     CPU_ZERO(&set);
     ASSERT_EQ(::sched_getaffinity(0, sizeof set, &set), 0);
@@ -47,8 +47,8 @@ TEST(Thread, AffinityBindsToTheGivenCpu) {
 }
 
 TEST(Thread, AffinityToNoOrAnImpossibleCpuFails) {
-  EXPECT_EQ(set_this_thread_affinity({}).error().code, EINVAL);
-  EXPECT_EQ(set_this_thread_affinity({CPU_SETSIZE}).error().code, EINVAL);
+  EXPECT_EQ(set_thread_affinity(0, {}).error().code, EINVAL);
+  EXPECT_EQ(set_thread_affinity(0, {CPU_SETSIZE}).error().code, EINVAL);
 }
 
 }  // namespace
