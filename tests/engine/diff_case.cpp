@@ -20,6 +20,13 @@ void clear(Vectors& v, usize from, usize to) {
 
 }  // namespace
 
+std::array<u8, text_size> code_text(std::span<const u8> bytes) {
+  std::array<u8, text_size> text;
+  text.fill(hlt);
+  std::copy(bytes.begin(), bytes.end(), text.begin());
+  return text;
+}
+
 u64 components() {
   u32 a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return 3;

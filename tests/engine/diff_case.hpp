@@ -22,6 +22,13 @@ inline constexpr usize fcw = 0, fsw = 2, ftw = 4, mxcsr = 24, st = 32, xmm = 160
                        ymm_hi = 576, opmask = 1088, zmm_hi256 = 1152, hi16_zmm = 1664;
 }
 
+/// The code pages are full of HLT, which is #GP at CPL 3: the normal end. What an instruction reads
+/// of them is the same on both sides.
+inline constexpr u8 hlt = 0xf4;
+inline constexpr usize text_size = 16;
+/// The instruction and HLTs behind it.
+[[nodiscard]] std::array<u8, text_size> code_text(std::span<const u8> bytes);
+
 struct State final {
   std::array<u64, x86::gpr_count> gpr{};
   u64 rip = 0;

@@ -1,6 +1,9 @@
 #include "diff_forms.hpp"
 
+#include <cpuid.h>
+
 #include <algorithm>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -66,6 +69,33 @@ bool excluded_extension(ZydisISAExt e) {
     default:
       return false;
   }
+}
+
+/// Extensions whose instructions execute on any processor that has them, though a hypervisor below us
+/// may hide them in CPUID; then the guest has them not.
+struct Extension {
+  std::string_view isa_set;  ///< what Zydis' name begins with
+  u32 leaf, subleaf;
+  unsigned reg, bit;  ///< EAX..EDX
+};
+constexpr Extension hideable[] = {
+    {"AVX512_FP16", 7, 0, 3, 23}, {"AVX512_BF16", 7, 1, 0, 5},  {"AVX512_VP2INTERSECT", 7, 0, 3, 8},
+    {"AVX_VNNI", 7, 1, 0, 4},     {"MOVDIR", 7, 0, 2, 27},      {"TSX_LDTRK", 7, 0, 3, 16},
+    {"AMX", 7, 0, 3, 24},         {"KEYLOCKER", 7, 0, 2, 23},   {"GFNI", 7, 0, 2, 8},
+    {"AVX512_GFNI", 7, 0, 2, 8},  {"AVX_GFNI", 7, 0, 2, 8},     {"VAES", 7, 0, 2, 9},
+    {"AVX512_VAES", 7, 0, 2, 9},  {"VPCLMULQDQ", 7, 0, 2, 10},  {"AVX512_VPCLMULQDQ", 7, 0, 2, 10},
+    {"SHA", 7, 0, 1, 29},         {"ADOX_ADCX", 7, 0, 1, 19},   {"AVX512_IFMA", 7, 0, 1, 21},
+    {"AVX512_VBMI2", 7, 0, 2, 6}, {"AVX512_VNNI", 7, 0, 2, 11}, {"AVX512_BITALG", 7, 0, 2, 12},
+    {"AVX512_VPOPCNTDQ", 7, 0, 2, 14}};
+
+bool hidden(ZydisISASet set) {
+  const std::string_view name = ZydisISASetGetString(set);
+  return std::any_of(std::begin(hideable), std::end(hideable), [&](const Extension& e) {
+    if (!name.starts_with(e.isa_set)) return false;
+    u32 r[4] = {};
+    return !__get_cpuid_count(e.leaf, e.subleaf, &r[0], &r[1], &r[2], &r[3]) ||
+           !(r[e.reg] >> e.bit & 1);
+  });
 }
 
 bool excluded_operand(const ZydisDecodedOperand& o) {
@@ -203,7 +233,7 @@ std::string Candidate::form() const {
 
 bool may_run(const Candidate& c) {
   if (excluded_category(c.insn.meta.category) || excluded_mnemonic(c.insn.mnemonic) ||
-      excluded_extension(c.insn.meta.isa_ext) || c.insn.meta.branch_type != 0)
+      excluded_extension(c.insn.meta.isa_ext) || hidden(c.insn.meta.isa_set) || c.insn.meta.branch_type != 0)
     return false;
   return std::none_of(c.operands.begin(), c.operands.begin() + c.insn.operand_count,
                       excluded_operand);

@@ -25,7 +25,6 @@ constexpr u64 system_pages = 5;
 constexpr u64 linear_of(u64 pa) { return system_la + (pa - idt_pa); }
 
 constexpr u64 vectors_used = 32, handler_size = 16;
-constexpr u8 hlt = 0xf4;
 constexpr u16 kernel_code = 0x08, user_data = 0x1b, user_code = 0x23;
 
 struct Frame {
@@ -78,6 +77,9 @@ void GuestCpu::make_tables() {
 }
 
 void GuestCpu::make_handlers() {
+  std::array<u8, code_size> ends;
+  ends.fill(hlt);
+  machine_.write(code_pa, ends);
   for (u64 v = 0; v < vectors_used; ++v) {
     const u64 entry = linear_of(handlers_pa) + v * handler_size;
     machine_.write_value(handlers_pa + v * handler_size, hlt);
@@ -107,10 +109,7 @@ void GuestCpu::load(const State& in) {
 }
 
 void GuestCpu::run(std::span<const u8> bytes, const State& in, After& out) {
-  std::array<u8, 16> text;
-  text.fill(hlt);  // #GP at CPL 3: the normal end
-  std::copy(bytes.begin(), bytes.end(), text.begin());
-  machine_.write(code_pa + (in.rip - code), std::span(text).first(bytes.size() + 1));
+  machine_.write(code_pa + (in.rip - code), code_text(bytes));
   load(in);
   engine::Exit exit;
   unsigned entries = 0;

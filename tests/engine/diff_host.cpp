@@ -38,15 +38,15 @@ __attribute__((visibility("hidden"))) HostRun diff_run;
 __attribute__((visibility("hidden"))) alignas(64) u8 diff_xsave_in[8192], diff_xsave_out[8192];
 __attribute__((visibility("hidden"))) bhyve::u32 diff_default_mxcsr = 0x1f80;
 void diff_enter();
-void diff_exit();
 void diff_recover();
 }
 
-// Loads everything, jumps to the instruction; behind it a jump to diff_exit was written.
+// Loads everything, jumps to the instruction; the handler of its fault, or of the HLT behind it, comes
+// back to diff_recover.
 asm(R"(
   .text
-  .hidden diff_enter, diff_exit, diff_recover
-  .globl diff_enter, diff_exit, diff_recover
+  .hidden diff_enter, diff_recover
+  .globl diff_enter, diff_recover
   .type diff_enter, @function
 diff_enter:
   push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15
@@ -65,18 +65,6 @@ diff_enter:
   mov 96+diff_run(%rip), %r12;  mov 104+diff_run(%rip), %r13
   mov 112+diff_run(%rip), %r14; mov 120+diff_run(%rip), %r15
   jmp *136+diff_run(%rip)
-diff_exit:
-  mov %rax, 160+diff_run(%rip); mov %rcx, 168+diff_run(%rip)
-  mov %rdx, 176+diff_run(%rip); mov %rbx, 184+diff_run(%rip)
-  mov %rsp, 192+diff_run(%rip); mov %rbp, 200+diff_run(%rip)
-  mov %rsi, 208+diff_run(%rip); mov %rdi, 216+diff_run(%rip)
-  mov %r8, 224+diff_run(%rip);  mov %r9, 232+diff_run(%rip)
-  mov %r10, 240+diff_run(%rip); mov %r11, 248+diff_run(%rip)
-  mov %r12, 256+diff_run(%rip); mov %r13, 264+diff_run(%rip)
-  mov %r14, 272+diff_run(%rip); mov %r15, 280+diff_run(%rip)
-  mov 144+diff_run(%rip), %rsp
-  pushfq
-  popq 288+diff_run(%rip)
 diff_recover:
   cld
   mov 152+diff_run(%rip), %eax
@@ -153,6 +141,7 @@ constexpr std::array parts{Part{2, vectors::ymm_hi, 256}, Part{5, vectors::opmas
 
 HostCpu::HostCpu()
     : code_alias_(make_window()), memory_(reinterpret_cast<u8*>(data), usize{data_size}) {
+  std::fill_n(code_alias_, code_size, hlt);
   catch_faults();
   for (unsigned n = 2; n < offsets_.size(); ++n) {
     u32 a = 0, b = 0, c = 0, d = 0;
@@ -181,23 +170,22 @@ void HostCpu::store_vectors(Vectors& v) {
 }
 
 void HostCpu::run(std::span<const u8> bytes, const State& in, After& out) {
-  constexpr std::array<u8, 6> jump{0xff, 0x25, 0, 0, 0, 0};  // jmp *(%rip)
-  u8* to = std::copy(bytes.begin(), bytes.end(), code_alias_ + (in.rip - code));
-  to = std::copy(jump.begin(), jump.end(), to);
-  const auto exit = reinterpret_cast<u64>(&diff_exit);
-  std::memcpy(to, &exit, sizeof exit);
+  const auto text = code_text(bytes);
+  std::copy(text.begin(), text.end(), code_alias_ + (in.rip - code));
 
   load_vectors(in.vectors);
   std::copy(in.gpr.begin(), in.gpr.end(), diff_run.gpr);
   diff_run.flags = in.flags | x86::rflags::fixed1 | x86::rflags::if_;
   diff_run.target = in.rip;
-  fault = {After::none, 0, 0, in.rip + bytes.size()};
+  fault = {};
   asm volatile("" ::: "memory");
   diff_enter();
   std::copy(std::begin(diff_run.out_gpr), std::end(diff_run.out_gpr), out.state.gpr.begin());
   out.state.flags = diff_run.out_flags;
   out.state.rip = fault.rip;
   out.vector = fault.vector;
+  if (fault.vector == static_cast<int>(x86::Vector::gp) && fault.rip == in.rip + bytes.size())
+    out.vector = After::none;
   out.error = fault.error;
   out.cr2 = fault.vector == static_cast<int>(x86::Vector::pf) ? fault.cr2 : 0;
   store_vectors(out.state.vectors);

@@ -86,7 +86,7 @@ void Session::differs(const Candidate& c, const State& in, const std::string& as
 }
 
 void Session::compare(const Candidate& c, const State& in, After& host, After& guest) {
-  if (host.vector != guest.vector || host.state.rip != guest.state.rip || host.cr2 != guest.cr2 ||
+  if (host.vector != guest.vector || host.state.rip != guest.state.rip ||
       comparable_error(host) != comparable_error(guest)) {
     differs(c, in, "fault",
             fmt::format("host {} ({:#x}) rip {:#x} cr2 {:#x}, guest {} ({:#x}) rip {:#x} cr2 {:#x}",
@@ -94,6 +94,8 @@ void Session::compare(const Candidate& c, const State& in, After& host, After& g
                         guest.error, guest.state.rip, guest.cr2));
     return;  // the rest follows from it
   }
+  if (host.cr2 != guest.cr2)
+    differs(c, in, "cr2", fmt::format("host {:#x}, guest {:#x}", host.cr2, guest.cr2));
   for (usize i = 0; i < x86::gpr_count; ++i)
     if (host.state.gpr[i] != guest.state.gpr[i]) {
       differs(c, in, "gpr", fmt::format("{}: host {:#x}, guest {:#x}, before {:#x}", i,

@@ -113,6 +113,19 @@ TEST_F(MaskedTest, SuppressedElementsDoNotFault) {
   EXPECT_EQ(run({0x62, 0xf1, 0x7e, 0x49, 0x7f, 0x07}), pf);
 }
 
+TEST_F(MaskedTest, EightBitsOfTheMaskStandForAnElementOfVpshufbitqmb) {
+  if (!has(Feature::avx512bitalg)) GTEST_SKIP() << "no AVX512_BITALG";
+  set(0, {2});
+  ParkedRegisters(cpu->fpu).set_opmask(1, 8);
+  reg(x86::Gpr::rdi) = hole - 32;
+  put<u64>(hole - 32, 0x01'00'00'00);
+  // vpshufbitqmb k4{k1}, zmm0, [rdi]
+  ASSERT_EQ(run({0x62, 0xf2, 0x7d, 0x49, 0x8f, 0x27}), none);
+  EXPECT_EQ(ParkedRegisters(cpu->fpu).opmask(4), 8u);
+  ParkedRegisters(cpu->fpu).set_opmask(1, u64{1} << 32);
+  EXPECT_EQ(run({0x62, 0xf2, 0x7d, 0x49, 0x8f, 0x27}), pf);
+  EXPECT_EQ(cpu->s.cr2, hole);
+}
 TEST_F(MaskedTest, VectorMaskedMovesTouchActiveElementsOnly) {
   if (!has(Feature::avx2)) GTEST_SKIP() << "no AVX2";
   reg(Gpr::rdi) = hole - 8;

@@ -343,13 +343,6 @@ bool bind_move(const Decoded& d, Insn& out) {
       out.fn = BHYVE_BY_SIZE(mov_store)[size];
       return true;
     case ZYDIS_MNEMONIC_XLAT: bind_xlat(d, out); return true;
-    case ZYDIS_MNEMONIC_PAUSE:
-      if (!(d.info.attributes & ZYDIS_ATTRIB_HAS_REX) || !d.info.raw.rex.B) return false;
-      // With REX.B it is XCHG R8, rAX, REP prefix or not.
-      out.dst = slot::of(0);
-      out.src = slot::of(8);
-      out.fn = BHYVE_BY_SIZE(xchg_rr)[size_log2(d.info.operand_width)];
-      return true;
     case ZYDIS_MNEMONIC_MFENCE: out.fn = mfence; return true;
     case ZYDIS_MNEMONIC_LFENCE: out.fn = lfence; return true;
     case ZYDIS_MNEMONIC_SFENCE: out.fn = sfence; return true;

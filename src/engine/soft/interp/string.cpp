@@ -37,8 +37,15 @@ Step counted(Cpu& c, const Insn& i, u64 n) {
   advance(i, c.r(Gpr::rcx), -static_cast<i64>(n));
   return masked(i, c.r(Gpr::rcx)) ? Step::repeat : Step::next;
 }
+/// With ECX = 0 and 32-bit addresses in 64-bit mode, Intel's processors clear the upper half of RCX
+/// all the same, and MOVS and STOS those of the pointers.
+void clear_upper_half(const Cpu& c, const Insn& i, u64& pointer) {
+  if (c.code64() && i.address_size == 2) pointer = static_cast<u32>(pointer);
+}
 bool exhausted(Cpu& c, const Insn& i) {
-  return (i.prefix & any_rep) && masked(i, c.r(Gpr::rcx)) == 0;
+  if (!(i.prefix & any_rep) || masked(i, c.r(Gpr::rcx)) != 0) return false;
+  clear_upper_half(c, i, c.r(Gpr::rcx));
+  return true;
 }
 
 u64 source(Cpu& c, const Insn& i) { return masked(i, c.r(Gpr::rsi)); }
@@ -47,7 +54,11 @@ Seg source_seg(const Insn& i) { return static_cast<Seg>(+i.seg); }
 
 template <class T>
 Step movs(Cpu& c, const Insn& i) {
-  if (exhausted(c, i)) return Step::next;
+  if (exhausted(c, i)) {
+    clear_upper_half(c, i, c.r(Gpr::rsi));
+    clear_upper_half(c, i, c.r(Gpr::rdi));
+    return Step::next;
+  }
   u64 from, to;
   if (!c.linear(source_seg(i), source(c, i), sizeof(T), false, from) ||
       !c.linear(Seg::es, destination(c, i), sizeof(T), true, to))
@@ -81,7 +92,10 @@ Step movs(Cpu& c, const Insn& i) {
 
 template <class T>
 Step stos(Cpu& c, const Insn& i) {
-  if (exhausted(c, i)) return Step::next;
+  if (exhausted(c, i)) {
+    clear_upper_half(c, i, c.r(Gpr::rdi));
+    return Step::next;
+  }
   u64 to;
   if (!c.linear(Seg::es, destination(c, i), sizeof(T), true, to)) return c.failed();
   const T v = c.reg<T>(slot::of(0));

@@ -1,4 +1,6 @@
 // From a decoded instruction to a stub: the allow-list, operand substitution, emission.
+#include <cpuid.h>
+
 #include <cstddef>
 #include <cstring>
 
@@ -264,6 +266,14 @@ bool names_mmx(const Decoded& d) {
   return false;
 }
 
+bool host_is_intel() {
+  static const bool intel = [] {
+    u32 a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx;
+  }();
+  return intel;
+}
+
 /// Alignment that the memory operand must have (SDM vol. 1, 4.1.1): legacy SSE's 16 bytes but for
 /// the unaligned moves and string compares; with VEX and EVEX only the moves that say so.
 u8 alignment_of(const Decoded& d, Gate gate, unsigned bytes) {
@@ -277,8 +287,8 @@ u8 alignment_of(const Decoded& d, Gate gate, unsigned bytes) {
     case ZYDIS_MNEMONIC_VMOVNTDQA: return static_cast<u8>(bytes);
     default: break;
   }
-  // The SHA extensions: hosts differ, and the copy's own alignment lets the host decide.
-  if (d.info.meta.isa_set == ZYDIS_ISA_SET_SHA) return 1;
+  // AMD's SHA extensions do not ask for it, and the host decides where it sees the operand itself.
+  if (d.info.meta.isa_set == ZYDIS_ISA_SET_SHA && !host_is_intel()) return 1;
   return gate == Gate::sse && bytes == 16 ? 16 : 1;
 }
 

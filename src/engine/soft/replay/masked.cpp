@@ -103,6 +103,13 @@ void bind_masking(const Decoded& d, const ZydisDecodedOperand& memory, ReplayPla
   const unsigned bits = mask_bits(d, memory);
   const bool broadcast = d.info.avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID;
   const unsigned in_memory = broadcast ? memory.element_count : bits;
+  if (d.info.mnemonic == ZYDIS_MNEMONIC_VPSHUFBITQMB) {
+    plan.mask_register = static_cast<u8>(k - ZYDIS_REGISTER_K0);
+    plan.masking = Masking::octets;
+    plan.element_bytes = 8;
+    plan.vector_bytes = static_cast<u8>(plan.memory_bytes);
+    return;
+  }
   if (bits == 0 || bits > 64 || in_memory == 0 || plan.memory_bytes % in_memory) return;
   const unsigned element = plan.memory_bytes / in_memory;
   if (element * bits > 64) return;
@@ -114,6 +121,11 @@ void bind_masking(const Decoded& d, const ZydisDecodedOperand& memory, ReplayPla
 
 u64 accessed_elements(const ReplayPlan& plan, u64 mask) {
   const unsigned bits = plan.vector_bytes / plan.element_bytes;
+  if (plan.masking == Masking::octets) {
+    u64 accessed = 0;
+    for (unsigned n = 0; n < bits; ++n) accessed |= u64{(mask >> (8 * n) & 0xff) != 0} << n;
+    return accessed;
+  }
   if (bits < 64) mask &= bit(bits) - 1;
   if (plan.masking == Masking::compress) {
     const unsigned count = static_cast<unsigned>(__builtin_popcountll(mask));

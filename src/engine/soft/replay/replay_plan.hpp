@@ -24,6 +24,7 @@ enum class Masking : u8 {
   none,
   opmask,    ///< EVEX mask k1..k7: element n is accessed when bit n is set
   compress,  ///< VPCOMPRESS/VPEXPAND: as many elements as there are set bits, without gaps
+  octets,    ///< VPSHUFBITQMB: eight mask bits an element, which is accessed when any is set
   vector,    ///< AVX VMASKMOV/VPMASKMOV: sign bits of the mask register
 };
 
