@@ -214,6 +214,12 @@ class Cpu final {
     return !running_.load(std::memory_order_seq_cst) ||
            code_seen_.load(std::memory_order_seq_cst) >= epoch;
   }
+  /// True when this vCPU holds no replay plan of a generation before `generation`, and will hold none
+  /// (SoftVm::renew_stubs()). Any thread.
+  [[nodiscard]] bool passed_stub_generation(u64 generation) const {
+    return !running_.load(std::memory_order_seq_cst) ||
+           stubs_seen_.load(std::memory_order_seq_cst) >= generation;
+  }
   /// Interrupts are held off for one instruction (STI, MOV SS, POP SS).
   void set_interrupt_shadow() { s.interrupt_shadow = true; }
   /// MOV SS and POP SS: debug exceptions are held off too.
@@ -329,6 +335,8 @@ class Cpu final {
   [[nodiscard]] Step execute(const Block& b);
   [[nodiscard]] bool settle(Step st);
   void sync_world();
+  void sync_stubs();
+  [[nodiscard]] bool make_stub_room();
   void accept_answer(const engine::Exit& exit);
   void finish_code_writes();
   [[nodiscard]] const Block* find_block();
@@ -396,6 +404,7 @@ class Cpu final {
 
   std::atomic<bool> running_{false};   ///< in run(); read by other vCPUs
   std::atomic<u64> code_seen_{0};      ///< code epoch whose flush this vCPU has done
+  std::atomic<u64> stubs_seen_{0};     ///< generation of stubs since which blocks were made
 };
 
 }  // namespace bhyve::soft

@@ -5,6 +5,7 @@
 #include "engine/soft/decode/decoded.hpp"
 #include "engine/soft/decode/form_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
+#include "engine/soft/replay/replay.hpp"
 
 namespace bhyve::soft {
 
@@ -127,7 +128,7 @@ Decoder::Status Decoder::decode(Cpu& cpu, const u8* bytes, unsigned available, u
     return decode_by_zydis(cpu, bytes, available, offset, out, ends_block);
   if (cpu.forms().fill(p, cpu.code_size(), offset, out, ends_block)) return Status::ok;
   const Status st = decode_by_zydis(cpu, bytes, available, offset, out, ends_block);
-  if (st == Status::ok && out.fn != raise_ud && out.fn != raise_gp)
+  if (st == Status::ok && out.fn != raise_ud && out.fn != raise_gp && out.fn != no_stub_room)
     cpu.forms().learn(p, cpu.code_size(), offset, out, ends_block);
   return st;
 }

@@ -1,5 +1,7 @@
 #include "engine/soft/decode/form_cache.hpp"
 
+#include <algorithm>
+
 #include "engine/soft/cpu.hpp"
 
 namespace bhyve::soft {
@@ -16,6 +18,8 @@ u8 unit_of(i32 scaled, i32 raw) {
 }  // namespace
 
 FormCache::FormCache() : forms_(std::make_unique<Form[]>(usize{1} << log2_forms)) {}
+
+void FormCache::clear() { std::fill_n(forms_.get(), usize{1} << log2_forms, Form{}); }
 
 bool FormCache::apply(const Form& f, const Parsed& p, CodeSize code_size, u16 offset, Insn& out) {
   out = f.insn;

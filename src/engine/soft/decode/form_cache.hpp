@@ -24,6 +24,8 @@ class FormCache final {
   /// Learns the form of `p`, which was bound to `bound` at `offset`. False: it is not kept, because
   /// filling from it would not give `bound` again.
   bool learn(const Parsed& p, CodeSize code_size, u16 offset, const Insn& bound, bool ends_block);
+  /// Forgets every form (replay plans are going).
+  void clear();
 
  private:
   struct Form final {

@@ -352,7 +352,10 @@ bool bind_replay(const Decoded& d, Insn& out, StubArena& stubs) {
   if (w.overflowed()) return false;
 
   const ReplayPlan* published = stubs.publish(plan, w.code());
-  if (!published) return false;
+  if (!published) {
+    out.fn = no_stub_room;
+    return stubs.usable();
+  }
   out.imm = reinterpret_cast<u64>(published);
   out.fn = m ? replay_memory : replay;
   return true;

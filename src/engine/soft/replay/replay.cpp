@@ -100,6 +100,8 @@ Step run_stub(Cpu& c, const ReplayPlan& plan, void* memory) {
   return Step::next;
 }
 
+Step no_stub_room(Cpu&, const Insn&) { return Step::repeat; }
+
 Step replay(Cpu& c, const Insn& i) {
   const ReplayPlan& plan = plan_of(i);
   if (!pass_gate(c, plan.gate)) return c.failed();

@@ -13,6 +13,10 @@ namespace bhyve::soft {
 /// executed. The FPU must be live when plan.simd.
 [[nodiscard]] Step run_stub(Cpu& cpu, const ReplayPlan& plan, void* memory);
 
+/// Stands in for an instruction whose stub found no room: never executed, it tells whoever decodes
+/// to make room (Cpu::make_stub_room()) and to decode again.
+Step no_stub_room(Cpu& cpu, const Insn& i);
+
 /// Instructions that cannot be replayed by substituting ModRM: XSAVE and FXSAVE families, x87
 /// environments, gathers and scatters, MASKMOV. False: not one of them.
 bool bind_special(const Decoded& d, Insn& out, StubArena& stubs);

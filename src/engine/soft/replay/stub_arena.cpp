@@ -19,7 +19,7 @@ namespace bhyve::soft {
 
 namespace {
 
-constexpr usize arena_size = 64 * MiB;
+constexpr usize arena_size = StubArena::default_bytes;
 constexpr unsigned arena_limit = 64;
 
 /// Executable ranges of all arenas of the process, for the signal handler.
@@ -41,15 +41,21 @@ void forget_base(u64 base) {
 }  // namespace
 
 struct StubArena::Impl {
-  std::mutex lock;  ///< guards all below
+  using Plans = std::unordered_map<std::string, std::unique_ptr<ReplayPlan>>;
+
   UniqueFd fd;
-  u8* writable = nullptr;
+  u8* writable = nullptr;  ///< this, executable and half: set once
   const u8* executable = nullptr;
-  usize used = 0;
-  std::unordered_map<std::string, std::unique_ptr<ReplayPlan>> plans;
+  usize half = 0;
+  std::atomic<u64> generation{0};  ///< changes under the lock
+
+  std::mutex lock;  ///< guards all below
+  usize used = 0;   ///< of the current generation's half
+  std::array<Plans, 2> plans;  ///< by generation, the low bit
 };
 
-StubArena::StubArena() : impl_(std::make_unique<Impl>()) {
+StubArena::StubArena(usize bytes) : impl_(std::make_unique<Impl>()) {
+  impl_->half = (bytes < arena_size ? bytes : arena_size) / 2;
   install_host_traps();
   impl_->fd.reset(::memfd_create("bhyve-stubs", MFD_CLOEXEC));
   if (!impl_->fd || ::ftruncate(impl_->fd.get(), arena_size) != 0) return;
@@ -92,15 +98,31 @@ const ReplayPlan* StubArena::publish(const ReplayPlan& wanted, std::span<const u
     key.push_back(static_cast<char>(field >> 8));
   }
   const std::lock_guard guard(impl_->lock);
-  if (const auto it = impl_->plans.find(key); it != impl_->plans.end()) return it->second.get();
+  const u64 turn = impl_->generation.load(std::memory_order_relaxed) & 1;
+  Impl::Plans& plans = impl_->plans[turn];
+  if (const auto it = plans.find(key); it != plans.end()) return it->second.get();
   const usize need = (code.size() + 15) & ~usize{15};
-  if (!impl_->executable || impl_->used + need > arena_size) return nullptr;
-  std::memcpy(impl_->writable + impl_->used, code.data(), code.size());
-  const u8* entry = impl_->executable + impl_->used;
+  if (!impl_->executable || impl_->used + need > impl_->half) return nullptr;
+  const usize at = turn * impl_->half + impl_->used;
+  std::memcpy(impl_->writable + at, code.data(), code.size());
   impl_->used += need;
-  plan.stub = reinterpret_cast<ReplayPlan::Stub>(reinterpret_cast<u64>(entry));
+  plan.stub = reinterpret_cast<ReplayPlan::Stub>(reinterpret_cast<u64>(impl_->executable + at));
   auto owned = std::make_unique<ReplayPlan>(plan);
-  return impl_->plans.emplace(std::move(key), std::move(owned)).first->second.get();
+  return plans.emplace(std::move(key), std::move(owned)).first->second.get();
+}
+
+u64 StubArena::generation() const noexcept {
+  return impl_->generation.load(std::memory_order_seq_cst);
+}
+
+bool StubArena::usable() const noexcept { return impl_->executable != nullptr; }
+
+void StubArena::begin_next(u64 current) {
+  const std::lock_guard guard(impl_->lock);
+  if (generation() != current) return;
+  impl_->plans[(current + 1) & 1].clear();
+  impl_->used = 0;
+  impl_->generation.store(current + 1, std::memory_order_seq_cst);
 }
 
 }  // namespace bhyve::soft

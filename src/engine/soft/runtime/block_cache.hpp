@@ -65,6 +65,8 @@ class BlockCache final {
   /// Room for a block; the caller fills it and inserts it. May drop every other block.
   [[nodiscard]] Block* allocate(unsigned insns, unsigned bytes);
   void insert(Block* block);
+  /// Drops every block.
+  void clear();
 
  private:
   static constexpr unsigned jump_count = 4096, bucket_count = 1 << 16;
@@ -77,7 +79,6 @@ class BlockCache final {
   [[nodiscard]] static unsigned bucket(Gpa gpa) {
     return static_cast<unsigned>(gpa.value() * 0x9e37'79b9'7f4a'7c15 >> 48);
   }
-  void clear();
 
   u64 key_ = 0x100;
   std::array<Jump, jump_count> jumps_{};

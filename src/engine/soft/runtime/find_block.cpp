@@ -1,8 +1,10 @@
 // From rip to decoded code.
 #include <cstring>
+#include <thread>
 
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/decode/decoder.hpp"
+#include "engine/soft/replay/replay.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 
@@ -67,6 +69,7 @@ const Block* Cpu::find_block_slow() {
   Block* b = blocks_->find(p.gpa, code_size_);
   if (!b || !trustworthy(*b, la, p, lasting)) {
     b = decode_block(la, p);
+    if (!b && failed_ == Step::repeat && make_stub_room()) b = decode_block(la, p);
     if (!b) return nullptr;
     lasting = b->armed && !b->crosses();
   }
@@ -123,6 +126,17 @@ u64 Cpu::watch_page(Gpa gpa, u32& word) {
   return epoch;
 }
 
+/// No stub could be made for an instruction. False: other vCPUs may still use what has to go; they
+/// are asked to look up, and the instruction is begun again (Step::repeat).
+bool Cpu::make_stub_room() {
+  sync_stubs();
+  const u64 full = stubs_seen_.load(std::memory_order_relaxed);
+  vm_.renew_stubs(full, *this);
+  if (vm_.stubs.generation() != full) return true;
+  std::this_thread::yield();
+  return false;
+}
+
 Block* Cpu::publish_block(const Insn* insns, unsigned count, const u8* raw, unsigned bytes,
                           Gpa gpa) {
   Block* b = blocks_->allocate(count, bytes);
@@ -152,6 +166,11 @@ Block* Cpu::decode_block(u64 la, const Place& p) {
     const auto st = Decoder::decode(*this, raw + bytes, available - bytes,
                                     static_cast<u16>(bytes), insns[count], end);
     if (st == Decoder::Status::truncated) break;
+    if (insns[count].fn == no_stub_room) {
+      if (count) break;
+      failed_ = Step::repeat;
+      return nullptr;
+    }
     bytes += insns[count++].length;
   }
   if (count == 0) return decode_crossing(la, p);
@@ -191,6 +210,10 @@ Block* Cpu::decode_crossing(u64 la, const Place& first) {
   bool end = true;
   if (Decoder::decode(*this, raw, max_length, 0, insn, end) == Decoder::Status::truncated) {
     gp0();  // longer than 15 bytes
+    return nullptr;
+  }
+  if (insn.fn == no_stub_room) {
+    failed_ = Step::repeat;
     return nullptr;
   }
   Block* b = publish_block(&insn, 1, raw, insn.length, first.gpa);

@@ -1,5 +1,6 @@
 // The run loop: blocks, events, and what ends run().
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/decode/form_cache.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 
@@ -76,7 +77,14 @@ Step Cpu::step_one() {
   single_ = true;
   const Block* b = find_block();
   single_ = false;
-  if (!b) return failed_;
+  if (!b) {
+    if (failed_ == Step::repeat) {  // not even decoded: as if this step had not been
+      s.interrupt_shadow = shadow;
+      debug_shadow_ = debug_shadow;
+      resume_single_ = resumed;
+    }
+    return failed_;
+  }
   const u64 resume_flag = s.dr7 & x86::dr::dr7_enables ? rflags::rf : sysflags & rflags::rf;
   sysflags &= ~rflags::rf;
   data_hits_ = 0;
@@ -158,6 +166,18 @@ void Cpu::sync_world() {
     for (Tlb& t : tlbs_) t.flush_writes();
     code_seen_.store(epoch, std::memory_order_seq_cst);
   }
+  sync_stubs();
+}
+
+/// Between blocks: forgets decoded code whose replay plans may go when the next generation begins.
+void Cpu::sync_stubs() {
+  const u64 generation = vm_.stubs.generation();
+  if (generation == stubs_seen_.load(std::memory_order_relaxed)) return;
+  fpu.park();
+  blocks_->clear();
+  forms_->clear();
+  current_ = nullptr;
+  stubs_seen_.store(generation, std::memory_order_seq_cst);
 }
 
 /// Somebody asked this vCPU to look up. False: leave run().

@@ -19,4 +19,15 @@ bool SoftVm::code_epoch_passed(u64 epoch, const Cpu& self) const {
   return true;
 }
 
+void SoftVm::renew_stubs(u64 full, const Cpu& self) {
+  bool passed = true;
+  for (const auto& slot : cpus_) {
+    Cpu* cpu = slot.load(std::memory_order_acquire);
+    if (!cpu || cpu == &self || cpu->passed_stub_generation(full)) continue;
+    cpu->request_check();
+    passed = false;
+  }
+  if (passed) stubs.begin_next(full);
+}
+
 }  // namespace bhyve::soft

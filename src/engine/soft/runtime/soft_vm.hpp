@@ -21,8 +21,9 @@ class Cpu;
 /// compare their bytes on every entry (BlockCache). Nobody ever waits.
 class SoftVm final {
  public:
-  SoftVm(mem::Vmspace& guest_space, std::unique_ptr<CpuModel> cpu_model, u32 vcpus)
-      : space(guest_space), model(std::move(cpu_model)), cpus_(vcpus) {}
+  SoftVm(mem::Vmspace& guest_space, std::unique_ptr<CpuModel> cpu_model, u32 vcpus,
+         usize stub_bytes = StubArena::default_bytes)
+      : space(guest_space), model(std::move(cpu_model)), stubs(stub_bytes), cpus_(vcpus) {}
 
   mem::Vmspace& space;
   const std::unique_ptr<CpuModel> model;
@@ -43,6 +44,11 @@ class SoftVm final {
   u64 new_code_epoch(const Cpu& self);
   /// True when every vCPU but `self` has dropped its old write tags since `epoch`.
   [[nodiscard]] bool code_epoch_passed(u64 epoch, const Cpu& self) const;
+
+  /// Generation `full` of the stubs has no room: begins the next, unless a vCPU may still hold plans
+  /// of the one before `full`; then it is kicked. `self` has dropped its own. The caller asks again,
+  /// it never waits here.
+  void renew_stubs(u64 full, const Cpu& self);
 
  private:
   std::vector<std::atomic<Cpu*>> cpus_;  ///< set once per vCPU before it runs
