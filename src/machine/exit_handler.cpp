@@ -82,6 +82,10 @@ bool ExitHandler::unexpected(vmm::Vcpu& vcpu, engine::Exit& exit) {
   return true;
 }
 
+void ExitHandler::memory_lost() {
+  stop({ENOMEM, "the host has no memory for a page of the guest's: its memory is lost"});
+}
+
 void ExitHandler::stop(Error error) {
   {
     const std::lock_guard lock(mutex_);

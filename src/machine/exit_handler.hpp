@@ -26,6 +26,9 @@ class ExitHandler final {
   /// Answers the exit. False: the vCPU's thread ends.
   [[nodiscard]] bool handle(vmm::Vcpu& vcpu, engine::Exit& exit);
 
+  /// The host could not back a page of guest memory: ends the VM. Any thread.
+  void memory_lost();
+
   /// Why the VM had to be stopped, if it had to.
   [[nodiscard]] std::optional<Error> failure() const;
 

@@ -1,5 +1,8 @@
 #include "machine/machine.hpp"
 
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
 #include <atomic>
 #include <optional>
 
@@ -10,6 +13,7 @@
 #include "machine/make_vm.hpp"
 #include "machine/stopped_vm.hpp"
 #include "machine/vcpu_threads.hpp"
+#include "mem/host_backing.hpp"
 
 namespace bhyve::machine {
 /// In the order of their making; each needs only those before it.
@@ -22,8 +26,20 @@ struct Machine::Parts final {
   std::unique_ptr<Board> board;
   std::optional<ExitHandler> exits;
   std::optional<VcpuThreads> threads;
+  mem::LostBackingEvent lost_memory;
   std::atomic<bool> terminating{false};
+
+  Result<host::EventLoop::Watch> watch_memory();
 };
+
+/// A guest whose memory is gone can only be ended, but cleanly.
+Result<host::EventLoop::Watch> Machine::Parts::watch_memory() {
+  return loop.add(lost_memory.fd(), EPOLLIN, [this](u32) {
+    eventfd_t count;
+    (void)::eventfd_read(lost_memory.fd(), &count);
+    if (vm->space().lost_memory()) exits->memory_lost();
+  });
+}
 
 Machine::Machine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {
   control(*parts_->vm, parts_->config.cpu, &*parts_->threads, vmm::Vcpu::FreezeAt::complete);
@@ -58,12 +74,15 @@ Result<std::unique_ptr<Machine>> Machine::create(const Config& config,
 
 Result<RunResult> Machine::run() {
   Parts& p = *parts_;
+  const auto watch = p.watch_memory();
+  if (!watch) return tl::make_unexpected(watch.error());
   p.vm->start();
   p.board->start();
   p.threads->start(0);
   p.threads->wait();
   p.vm->pause();
   p.board->pause();
+  p.loop.remove(*watch);
   if (auto failure = p.exits->failure()) return tl::make_unexpected(std::move(*failure));
   return RunResult{p.vm->suspended(), p.board->debug_exit()};
 }

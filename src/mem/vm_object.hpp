@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 #include "base/types.hpp"
+#include "mem/host_backing.hpp"
 
 namespace bhyve::mem {
 
@@ -26,6 +27,8 @@ class VmObject final {
   [[nodiscard]] int fd() const { return fd_.get(); }
   [[nodiscard]] std::byte* data() const { return data_; }
   [[nodiscard]] u64 resident_bytes() const;
+  /// The host could not back a page of it: the VM must stop.
+  [[nodiscard]] bool lost() const noexcept { return backing_.lost(); }
   /// Gives every page back to the host; the mapping stays and reads as zero.
   void discard();
 
@@ -35,12 +38,13 @@ class VmObject final {
 
  private:
   VmObject(UniqueFd fd, std::byte* data, unsigned bank, u64 size)
-      : fd_(std::move(fd)), data_(data), bank_(bank), size_(size) {}
+      : fd_(std::move(fd)), data_(data), bank_(bank), size_(size), backing_(data, size) {}
 
   UniqueFd fd_;
   std::byte* data_;
   unsigned bank_;
   u64 size_;
+  HostBacking backing_;
   std::atomic<u64> pins_{0};  ///< holds that use it
 };
 

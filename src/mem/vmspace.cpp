@@ -69,6 +69,11 @@ Vmspace::~Vmspace() {
     log_warn("guest memory: {} holds were not released", left);
 }
 
+bool Vmspace::lost_memory() const {
+  const std::shared_lock guard(impl_->lock);
+  return std::ranges::any_of(impl_->objects, [](const auto& object) { return object->lost(); });
+}
+
 int Vmspace::ram_fd() const {
   return impl_->objects.front()->fd();
 }

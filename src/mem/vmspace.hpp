@@ -80,6 +80,8 @@ class Vmspace final {
   [[nodiscard]] std::vector<MapEntry> entries() const;
   /// Bytes of guest memory that host pages back now.
   [[nodiscard]] u64 resident_bytes() const;
+  /// The host could not back a page of guest memory (HostBacking): the VM must stop.
+  [[nodiscard]] bool lost_memory() const;
   /// Holds not released; zero at the end of a VM's life.
   [[nodiscard]] u64 holds_outstanding() const;
 

@@ -1,6 +1,8 @@
 """The life of a VM: how runs end, what they leave, and control from outside while one runs."""
 
 import json
+import os
+import pathlib
 import signal
 import socket
 import time
@@ -75,6 +77,19 @@ class LifeCycle(CliCase):
         process = self.start_guest("-c", "2")
         self.assertEqual(self.call("bhyvectl", "--vm=vm", "--destroy").returncode, 0)
         self.ends(process, 1)
+        self.assertEqual(self.vms(), [])
+
+    def test_host_without_memory_for_a_page(self):
+        # Shrinking the file from outside takes the pages away, as limits of the host would.
+        reads = b"\x48\x8b\x04\x25\x00\x00\x00\x05\xeb\xf6"  # 1: MOV RAX, [5000000h]; JMP 1b
+        process = self.start_guest("-c", "2", code=reads)
+        fds = pathlib.Path(f"/proc/{process.pid}/fd")
+        memory = [fd for fd in fds.iterdir() if "memfd:guest-ram" in os.readlink(fd)]
+        self.assertEqual(len(memory), 1)
+        os.truncate(memory[0], 0)
+        self.ends(process, 4)
+        self.assertRegex(process.stderr.read(),
+                         r"\Abhyve: the host has no memory for a page of the guest's[^\n]*\n\Z")
         self.assertEqual(self.vms(), [])
 
     def test_destroy_kills_a_stuck_bhyve(self):

@@ -10,6 +10,7 @@
 
 #include "base/types.hpp"
 #include "engine/soft/replay/stub_arena.hpp"
+#include "mem/host_backing.hpp"
 
 namespace bhyve::soft {
 
@@ -21,6 +22,9 @@ struct sigaction previous[NSIG];
 /// Stubs never move RSP, so at any instruction of a stub its return address is on top of the stack:
 /// leaving it is what RET would do.
 void on_trap(int signal, siginfo_t* info, void* context) {
+  if (signal == SIGBUS && info->si_code == BUS_ADRERR &&
+      mem::HostBacking::replace(reinterpret_cast<u64>(info->si_addr)))
+    return;
   auto* regs = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
   if (StubArena::contains(static_cast<u64>(regs[REG_RIP]))) {
     auto* sp = reinterpret_cast<u64*>(regs[REG_RSP]);

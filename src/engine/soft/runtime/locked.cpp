@@ -24,6 +24,9 @@ std::byte* map_pair(std::byte*& window, const mem::Vmspace& space, const std::by
     window = static_cast<std::byte*>(p);
   }
   const Gpa pages[] = {first.page(), second.page()};
+  // The window is not known to mem::HostBacking: the pages are there before it shows them.
+  (void)mem::ram_load<u8>(first_host);
+  (void)mem::ram_load<u8>(second_host);
   for (unsigned n = 0; n < 2; ++n)
     if (::mmap(window + n * page_size, page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
                space.ram_fd(), static_cast<off_t>(pages[n].value())) == MAP_FAILED)
