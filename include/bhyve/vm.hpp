@@ -19,11 +19,19 @@ namespace bhyve {
 /// The version of this library and of the tools, "major.minor.patch".
 [[nodiscard]] std::string_view version();
 
+/// What a run does with the thread that calls it, should the guest have broken out of its CPU. The VM's
+/// own threads lose the system calls that they do not need in any case (docs/isolation.md).
+enum class CallerThread : std::uint8_t {
+  stays_free,
+  is_confined,  ///< it and what it starts later keep what ends the VM cleanly, for good
+};
+
 /// Runs a virtual machine in this process until it ends; blocks. The variable `name` must be set. The
 /// VM's directory is made, or the one that an earlier run left is used again. On failure nothing
 /// that this call made is left behind. EBUSY when a VM of that name runs. Takes over SIGTERM (ACPI
 /// power button) and SIGINT for the time of the run. One run at a time in a process.
-[[nodiscard]] Result<RunResult> run_vm(const Config& config);
+[[nodiscard]] Result<RunResult> run_vm(const Config& config,
+                                        CallerThread caller = CallerThread::stays_free);
 
 /// bhyveload: loads the kernel of the configuration into the memory of the VM `name`, which is made or
 /// loaded anew; run_vm() without anything to boot goes on from there. EBUSY when the VM runs. On failure

@@ -6,6 +6,8 @@
 
 #include <vector>
 
+#include "base/confinement.hpp"
+#include "base/log.hpp"
 #include "base/thread.hpp"
 
 namespace bhyve::api {
@@ -24,10 +26,11 @@ bool would_block() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == 
 
 }  // namespace
 
-ControlServer::ControlServer(UniqueFd listener, Handler handler)
+ControlServer::ControlServer(UniqueFd listener, Handler handler, bool confined)
     : listener_(std::move(listener)),
       stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       handler_(std::move(handler)),
+      confined_(confined),
       thread_([this] { serve(); }) {}
 
 ControlServer::~ControlServer() {
@@ -38,6 +41,8 @@ ControlServer::~ControlServer() {
 void ControlServer::serve() {
   block_async_signals();
   name_this_thread("control");
+  if (confined_)
+    if (auto ok = confine_this_thread(Confinement::caller); !ok) log_warn("{}", ok.error().message);
   std::vector<pollfd> fds;
   while (true) {
     fds.assign({{stop_.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}});

@@ -17,8 +17,9 @@ class ControlServer final {
   /// Answers one request; runs on the server's thread.
   using Handler = std::function<Result<Json>(const Json& request)>;
 
-  /// `listener` is a listening, non-blocking unix socket.
-  ControlServer(UniqueFd listener, Handler handler);
+  /// `listener` is a listening, non-blocking unix socket. `confined`: the thread gives up the system
+  /// calls that it does not need.
+  ControlServer(UniqueFd listener, Handler handler, bool confined = false);
   ~ControlServer();  ///< stops the thread; answers that are not sent are lost
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
@@ -38,6 +39,7 @@ class ControlServer final {
   UniqueFd listener_;
   UniqueFd stop_;
   Handler handler_;
+  const bool confined_;
   std::list<Client> clients_;  ///< the server's thread only
   std::thread thread_;
 };

@@ -3,6 +3,7 @@
 #include "api/loaded_image.hpp"
 #include "api/signal_watch.hpp"
 #include "api/vm_directory.hpp"
+#include "base/confinement.hpp"
 #include "base/log.hpp"
 #include "bhyve/vm.hpp"
 #include "machine/machine.hpp"
@@ -11,14 +12,20 @@ namespace bhyve {
 namespace {
 
 /// The machine in its directory, from the control socket's first byte to its last.
-Result<RunResult> run_in(api::VmDirectory& vm, machine::Machine& machine, bool& destroy) {
+Result<RunResult> run_in(api::VmDirectory& vm, machine::Machine& machine, CallerThread caller,
+                         bool& destroy) {
   auto listener = vm.listen();
   if (!listener) return tl::make_unexpected(listener.error());
   if (auto ok = vm.write_state("running"); !ok) return tl::make_unexpected(ok.error());
   api::ControlCommands commands(machine);
-  auto result = [&] {
-    const api::ControlServer server(std::move(*listener),
-                                    [&](const api::Json& request) { return commands.run(request); });
+  const bool confined = machine.config().seccomp;
+  auto result = [&]() -> Result<RunResult> {
+    const api::ControlServer server(
+        std::move(*listener), [&](const api::Json& request) { return commands.run(request); },
+        confined);
+    if (confined && caller == CallerThread::is_confined)
+      if (auto ok = confine_this_thread(Confinement::caller); !ok)
+        return tl::make_unexpected(ok.error());
     return machine.run();
   }();
   vm.remove_socket();
@@ -26,7 +33,7 @@ Result<RunResult> run_in(api::VmDirectory& vm, machine::Machine& machine, bool& 
   return result;
 }
 
-Result<RunResult> run_locked(api::VmDirectory& vm, const Config& given) {
+Result<RunResult> run_locked(api::VmDirectory& vm, const Config& given, CallerThread caller) {
   const api::SignalWatch signals;
   auto loaded = api::needs_loaded_guest(given) ? api::open_loaded_guest(vm)
                                                : std::optional<machine::LoadedGuest>();
@@ -39,7 +46,7 @@ Result<RunResult> run_locked(api::VmDirectory& vm, const Config& given) {
   bool destroy = false;
   auto result = [&] {
     const api::SignalWatch::Listener listener(signals, **machine);
-    return run_in(vm, **machine, destroy);
+    return run_in(vm, **machine, caller, destroy);
   }();
   // For bhyvectl: the registers with which a guest ended tell why.
   if (!loaded || loaded->vcpus.empty())
@@ -64,13 +71,13 @@ Result<void> check_config(const Config& config) {
   return {};
 }
 
-Result<RunResult> run_vm(const Config& config) {
+Result<RunResult> run_vm(const Config& config, CallerThread caller) {
   log_init();
   if (auto ok = check_config(config); !ok) return tl::make_unexpected(ok.error());
   auto vm = api::VmDirectory::acquire_patiently(config.raw("name").value_or(""),
                                       api::VmDirectory::Mode::open_or_create);
   if (!vm) return tl::make_unexpected(vm.error());
-  auto result = run_locked(*vm, config);
+  auto result = run_locked(*vm, config, caller);
   // Nothing half-made stays: a VM that was there before does.
   if (!result && vm->created()) (void)vm->destroy();
   return result;

@@ -4,6 +4,8 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
+#include "base/confinement.hpp"
+#include "base/log.hpp"
 #include "base/thread.hpp"
 
 namespace bhyve::api {
@@ -37,6 +39,8 @@ SignalWatch::Listener::~Listener() {
 void SignalWatch::Listener::listen(int signals, machine::Machine& machine) const {
   block_async_signals();
   name_this_thread("signals");
+  if (machine.config().seccomp)
+    if (auto ok = confine_this_thread(Confinement::worker); !ok) log_warn("{}", ok.error().message);
   while (true) {
     pollfd fds[] = {{stop_.get(), POLLIN, 0}, {signals, POLLIN, 0}};
     if (::poll(fds, 2, -1) < 0 && errno != EINTR) return;

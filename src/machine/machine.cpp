@@ -4,8 +4,10 @@
 #include <sys/eventfd.h>
 
 #include <atomic>
+#include <future>
 #include <optional>
 
+#include "base/confinement.hpp"
 #include "base/log.hpp"
 #include "machine/board.hpp"
 #include "machine/boot.hpp"
@@ -30,7 +32,23 @@ struct Machine::Parts final {
   std::atomic<bool> terminating{false};
 
   Result<host::EventLoop::Watch> watch_memory();
+  Result<void> confine_threads();
 };
+
+/// The threads that are there before the first vCPU's. All code is mapped by now.
+Result<void> Machine::Parts::confine_threads() {
+  Result<void> events;
+  loop.post([&] { events = confine_this_thread(Confinement::events); });
+  loop.sync();
+  if (!events) return events;
+  std::promise<Result<void>> done;
+  Callout callout(vm->callouts(),
+                  [&] { done.set_value(confine_this_thread(Confinement::worker)); });
+  callout.arm(Nanos{});
+  auto callouts = done.get_future().get();
+  callout.drain();
+  return callouts;
+}
 
 /// A guest whose memory is gone can only be ended, but cleanly.
 Result<host::EventLoop::Watch> Machine::Parts::watch_memory() {
@@ -66,14 +84,17 @@ Result<std::unique_ptr<Machine>> Machine::create(const Config& config,
   p.exits.emplace(*p.vm, p.board->ports(), p.board->memory(),
                   ExitHandler::Policy{p.config.strict_io, p.config.strict_msr},
                   [&p](VcpuId id) { p.threads->start(id); });
-  p.threads.emplace(*p.vm, p.loop, p.config.cpusets, [&p](vmm::Vcpu& vcpu, engine::Exit& exit) {
-    return p.exits->handle(vcpu, exit);
-  });
+  p.threads.emplace(*p.vm, p.loop, p.config.cpusets, p.config.seccomp,
+                    [&p](vmm::Vcpu& vcpu, engine::Exit& exit) {
+                      return p.exits->handle(vcpu, exit);
+                    });
   return std::unique_ptr<Machine>(new Machine(std::move(parts)));
 }
 
 Result<RunResult> Machine::run() {
   Parts& p = *parts_;
+  if (p.config.seccomp)
+    if (auto ok = p.confine_threads(); !ok) return tl::make_unexpected(ok.error());
   const auto watch = p.watch_memory();
   if (!watch) return tl::make_unexpected(watch.error());
   p.vm->start();

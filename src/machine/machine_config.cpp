@@ -106,6 +106,7 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   reader.read("acpi_tables", out.acpi);
   reader.read("destroy_on_poweroff", out.destroy_on_poweroff);
   reader.read("rtc.use_localtime", out.rtc_localtime);
+  reader.read("process.seccomp", out.seccomp);
   reader.read("uuid", out.uuid);
   reader.read("x86.mptable", out.mptable);
   reader.read("x86.strictio", out.strict_io);

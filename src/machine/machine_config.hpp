@@ -49,6 +49,7 @@ struct MachineConfig final {
   bool strict_io = false;   ///< an access to a port that nobody emulates ends the VM
   bool strict_msr = true;   ///< an unknown MSR is #GP
   bool exit_on_hlt = false, exit_on_pause = false;
+  bool seccomp = true;      ///< the VM's threads run confined (base/confinement.hpp)
   bool rtc_localtime = true, destroy_on_poweroff = false;
   std::string uuid;  ///< empty: derived from the name
 

@@ -5,15 +5,18 @@
 #include <algorithm>
 #include <system_error>
 
+#include "base/confinement.hpp"
 #include "base/log.hpp"
 #include "base/thread.hpp"
 
 namespace bhyve::machine {
 
 VcpuThreads::VcpuThreads(vmm::Vm& vm, host::EventLoop& loop,
-                         std::vector<std::vector<unsigned>> cpusets, Handler handler)
+                         std::vector<std::vector<unsigned>> cpusets, bool confined,
+                         Handler handler)
     : vm_(vm),
       loop_(loop),
+      confined_(confined),
       handler_(std::move(handler)),
       threads_(vm.vcpu_count()),
       cpusets_(std::move(cpusets)),
@@ -52,10 +55,14 @@ void VcpuThreads::run(VcpuId id) {
   block_async_signals();
   name_this_thread(fmt::format("vcpu {}", id));
   bind_new_thread(id);
-  vmm::Vcpu& vcpu = vm_.vcpu(id);
-  engine::Exit exit;
-  do vcpu.run(exit);
-  while (handler_(vcpu, exit));
+  if (confine_new_thread(id)) {
+    vmm::Vcpu& vcpu = vm_.vcpu(id);
+    engine::Exit exit;
+    do vcpu.run(exit);
+    while (handler_(vcpu, exit));
+  } else {
+    (void)vm_.suspend(abi::SuspendHow::poweroff);
+  }
   {
     const std::lock_guard lock(mutex_);
     tids_[id] = 0;
@@ -69,6 +76,14 @@ void VcpuThreads::bind_new_thread(VcpuId id) {
   if (cpusets_[id].empty()) return;
   if (const auto bound = set_thread_affinity(tids_[id], cpusets_[id]); !bound)
     log_warn("vCPU {}: cannot be pinned: {}", id, bound.error().message);
+}
+
+/// False: the vCPU must not run.
+bool VcpuThreads::confine_new_thread(VcpuId id) const {
+  if (!confined_) return true;
+  const auto done = confine_this_thread(Confinement::worker);
+  if (!done) log_error("vCPU {}: {}", id, done.error().message);
+  return done.has_value();
 }
 
 std::vector<unsigned> VcpuThreads::affinity(VcpuId id) const {

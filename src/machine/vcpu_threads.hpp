@@ -19,8 +19,9 @@ class VcpuThreads final : public Pinning {
   using Handler = std::function<bool(vmm::Vcpu& vcpu, engine::Exit& exit)>;
 
   /// `cpusets` by vCPU, an empty one means any CPU of the process. `vm` and `loop` outlive this object.
+  /// `confined`: the threads give up the system calls that they do not need.
   VcpuThreads(vmm::Vm& vm, host::EventLoop& loop, std::vector<std::vector<unsigned>> cpusets,
-              Handler handler);
+              bool confined, Handler handler);
   ~VcpuThreads();  ///< the VM is suspended: waits for all threads
   VcpuThreads(const VcpuThreads&) = delete;
   VcpuThreads& operator=(const VcpuThreads&) = delete;
@@ -37,10 +38,12 @@ class VcpuThreads final : public Pinning {
   void make_thread(VcpuId id);
   void run(VcpuId id);
   void bind_new_thread(VcpuId id);
+  [[nodiscard]] bool confine_new_thread(VcpuId id) const;
   void leave();
 
   vmm::Vm& vm_;
   host::EventLoop& loop_;
+  const bool confined_;
   const Handler handler_;
   std::vector<std::thread> threads_;  ///< the event thread's; the owner's after wait()
   mutable std::mutex mutex_;

@@ -16,7 +16,8 @@ def files(root, *folders):
     for folder in folders or (".",):
         for path, below, names in os.walk(pathlib.Path(root, folder)):
             below[:] = [name for name in below if name not in SKIPPED]
-            found += [pathlib.Path(path, name).relative_to(root) for name in names]
+            found += [pathlib.Path(path, name).relative_to(root) for name in names
+                      if name not in SKIPPED]  # in a work tree .git is a file
     return sorted(found)
 
 

@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 BIN = pathlib.Path(os.environ["BHYVE_BIN"])
+SANITIZED = bool(os.environ.get("BHYVE_SANITIZE"))
 TIMEOUT = 60
 
 

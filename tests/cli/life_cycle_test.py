@@ -8,7 +8,7 @@ import socket
 import time
 import unittest
 
-from cli_case import (CONSOLE, HALT, POWER_OFF, RESET, SPIN, TRIPLE_FAULT, CliCase, say)
+from cli_case import (CONSOLE, HALT, POWER_OFF, RESET, SANITIZED, SPIN, TRIPLE_FAULT, CliCase, say)
 
 
 class LifeCycle(CliCase):
@@ -78,6 +78,32 @@ class LifeCycle(CliCase):
         self.assertEqual(self.call("bhyvectl", "--vm=vm", "--destroy").returncode, 0)
         self.ends(process, 1)
         self.assertEqual(self.vms(), [])
+
+    def filters(self, process):
+        """How many seccomp filters each thread of a process has, by the thread's name."""
+        found = {}
+        for task in pathlib.Path(f"/proc/{process.pid}/task").iterdir():
+            fields = dict(line.split(":", 1) for line in
+                          (task / "status").read_text().splitlines() if ":" in line)
+            found[fields["Name"].strip()] = int(fields["Seccomp_filters"])
+        return found
+
+    @unittest.skipIf(SANITIZED, "no filters beside a sanitizer")
+    def test_every_thread_is_confined_while_the_guest_runs(self):
+        process = self.start_guest()
+        found = self.filters(process)
+        self.assertLessEqual({"vcpu 0", "events", "callout", "control", "signals"}, found.keys())
+        self.assertEqual([name for name, count in found.items() if count == 0], [])
+        self.assertEqual(found["vcpu 0"], found["events"] + 1)  # its own on top of its maker's
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
+        self.assertEqual(self.vms(), [])
+
+    def test_without_confinement(self):
+        process = self.start_guest("-o", "process.seccomp=false")
+        self.assertEqual(set(self.filters(process).values()), {0})
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
 
     def test_host_without_memory_for_a_page(self):
         # Shrinking the file from outside takes the pages away, as limits of the host would.

@@ -39,7 +39,7 @@ int run(const tool::Options& options) {
       return tool::status_usage;
     case Action::run: break;
   }
-  const auto result = bhyve::run_vm(options.config);
+  const auto result = bhyve::run_vm(options.config, bhyve::CallerThread::is_confined);
   return result ? exit_status(*result) : complain(tool::status_error, result.error().message);
 }
 

@@ -91,9 +91,9 @@ TEST_F(SocketBackendTest, SecondClientIsTurnedAwayUntilTheFirstLeaves) {
 }
 
 TEST_F(SocketBackendTest, InputWaitsForRoomAndNothingIsLost) {
+  Client narrow(2);  // outlives the back end
   auto made = SocketBackend::listen_tcp(loop, "127.0.0.1:0");
   ASSERT_TRUE(made);
-  Client narrow(2);
   (*made)->attach(&narrow);
   const UniqueFd peer = dial(*parse_tcp_address((*made)->address()));
   ASSERT_EQ(::write(peer.get(), "abcdef", 6), 6);
