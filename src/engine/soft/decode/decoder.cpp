@@ -4,8 +4,8 @@
 
 #include "engine/soft/decode/decoded.hpp"
 #include "engine/soft/decode/form_cache.hpp"
-#include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/replay/replay.hpp"
+#include "engine/soft/runtime/soft_vm.hpp"
 
 namespace bhyve::soft {
 
@@ -128,7 +128,8 @@ Decoder::Status Decoder::decode(Cpu& cpu, const u8* bytes, unsigned available, u
     return decode_by_zydis(cpu, bytes, available, offset, out, ends_block);
   if (cpu.forms().fill(p, cpu.code_size(), offset, out, ends_block)) return Status::ok;
   const Status st = decode_by_zydis(cpu, bytes, available, offset, out, ends_block);
-  if (st == Status::ok && out.fn != raise_ud && out.fn != raise_gp && out.fn != no_stub_room)
+  const bool lasts = out.fn != raise_ud && out.fn != raise_gp && out.fn != no_stub_room;
+  if (st == Status::ok && lasts)
     cpu.forms().learn(p, cpu.code_size(), offset, out, ends_block);
   return st;
 }
