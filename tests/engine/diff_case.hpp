@@ -6,9 +6,16 @@
 #include "base/types.hpp"
 #include "x86/registers.hpp"
 
-/// Differential instruction test: one instruction with its inputs, run by the host CPU and by a
-/// configuration under test, at the same linear addresses, at CPL 3 in 64-bit mode.
+/// Differential instruction test: one instruction (or a few) with its inputs, run by the host CPU and
+/// by a configuration under test at the same linear addresses.
 namespace bhyve::test::diff {
+
+/// The mode of both sides; the host runs everything at CPL 3.
+enum class Mode : u8 {
+  user64,
+  user32,    ///< compatibility mode
+  kernel64,  ///< the guest's CPL is 0: what is not privileged does the same there
+};
 
 /// Linear layout: two pages of code, four pages of data, nothing mapped between and around.
 inline constexpr u64 window = 0x2000'0000, window_size = 2 * MiB;
@@ -25,8 +32,8 @@ inline constexpr usize fcw = 0, fsw = 2, ftw = 4, mxcsr = 24, st = 32, xmm = 160
 /// The code pages are full of HLT, which is #GP at CPL 3: the normal end. What an instruction reads
 /// of them is the same on both sides.
 inline constexpr u8 hlt = 0xf4;
-inline constexpr usize text_size = 16;
-/// The instruction and HLTs behind it.
+inline constexpr usize text_size = 96, longest = text_size - 16;
+/// The instructions (up to `longest` bytes) and HLTs behind them.
 [[nodiscard]] std::array<u8, text_size> code_text(std::span<const u8> bytes);
 
 struct State final {

@@ -10,13 +10,17 @@
 namespace bhyve::test::diff {
 namespace {
 
-const ZydisDecoder& decoder() {
-  static const ZydisDecoder d = [] {
-    ZydisDecoder made;
-    ZydisDecoderInit(&made, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-    return made;
-  }();
-  return d;
+struct Decoders final {
+  ZydisDecoder long64, compat32;
+  Decoders() {
+    ZydisDecoderInit(&long64, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    ZydisDecoderInit(&compat32, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+  }
+};
+
+const ZydisDecoder& decoder(Mode mode) {
+  static const Decoders d;
+  return mode == Mode::user32 ? d.compat32 : d.long64;
 }
 
 const char* operand_kind(const ZydisDecodedOperand& o) {
@@ -148,7 +152,7 @@ bool make_legacy(Random& random, unsigned index, Candidate& c) {
   if (random.one_in(16)) b.put(0x67);
   if (random.one_in(48)) b.put(random.pick<u8>({0x26, 0x2e, 0x36, 0x3e, 0x66}));
   if (prefix) b.put(prefixes[prefix]);
-  if (w || random.one_in(2)) b.put(0x40 | w << 3 | random.below(8));
+  if (c.mode != Mode::user32 && (w || random.one_in(2))) b.put(0x40 | w << 3 | random.below(8));
   if (map) b.put(0x0f);
   if (map >= 2) b.put(map == 2 ? 0x38 : 0x3a);
   b.put(opcode);
@@ -156,19 +160,22 @@ bool make_legacy(Random& random, unsigned index, Candidate& c) {
   return b.finish(c);
 }
 
+/// In 32-bit code the inverted high bits of registers are ones: else it is LES, LDS or BOUND.
+u64 high_bit(const Candidate& c) { return c.mode == Mode::user32; }
+
 constexpr unsigned vex_count = combinations({3, 256, 4, 2, 2, 8, 2});
 bool make_vex(Random& random, unsigned index, Candidate& c) {
   Bytes b(random);
   const unsigned map = digit(index, 3) + 1, opcode = digit(index, 256), pp = digit(index, 4),
                  w = digit(index, 2), l = digit(index, 2), reg = digit(index, 8),
                  memory = digit(index, 2);
-  const u64 vvvv = random.one_in(3) ? 15 : random.below(16);
+  const u64 vvvv = random.one_in(3) ? 15 : high_bit(c) * 8 | random.below(high_bit(c) ? 8 : 16);
   if (map == 1 && w == 0 && random.one_in(4)) {
     b.put(0xc5);
-    b.put(random.below(2) << 7 | vvvv << 3 | l << 2 | pp);
+    b.put((high_bit(c) | random.below(2)) << 7 | vvvv << 3 | l << 2 | pp);
   } else {
     b.put(0xc4);
-    b.put(random.below(8) << 5 | map);
+    b.put((high_bit(c) * 6 | random.below(8)) << 5 | map);
     b.put(w << 7 | vvvv << 3 | l << 2 | pp);
   }
   b.put(opcode);
@@ -183,11 +190,11 @@ bool make_evex(Random& random, unsigned index, Candidate& c) {
   const unsigned map = maps[digit(index, 5)], opcode = digit(index, 256), pp = digit(index, 4),
                  w = digit(index, 2), l = digit(index, 3), memory = digit(index, 2),
                  bit_b = digit(index, 2), masked = digit(index, 2);
-  const u64 vvvv = random.one_in(3) ? 15 : random.below(16);
+  const u64 vvvv = random.one_in(3) ? 15 : high_bit(c) * 8 | random.below(high_bit(c) ? 8 : 16);
   const u64 aaa = masked ? 1 + random.below(7) : 0;
   const u64 z = masked && memory && random.one_in(2);
   b.put(0x62);
-  b.put(random.below(16) << 4 | map);
+  b.put((high_bit(c) * 12 | random.below(16)) << 4 | map);
   b.put(w << 7 | vvvv << 3 | 4 | pp);
   b.put(z << 7 | l << 5 | bit_b << 4 | (vvvv == 15 ? 1 : random.below(2)) << 3 | aaa);
   b.put(opcode);
@@ -198,7 +205,7 @@ bool make_evex(Random& random, unsigned index, Candidate& c) {
 }  // namespace
 
 bool Candidate::decode() {
-  return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder(), bytes.data(), bytes.size(), &insn,
+  return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder(mode), bytes.data(), bytes.size(), &insn,
                                              operands.data()));
 }
 
@@ -231,7 +238,23 @@ std::string Candidate::form() const {
   return s;
 }
 
+/// What CPL 0 may do and CPL 3 may not.
+bool depends_on_cpl(const Candidate& c) {
+  switch (c.insn.mnemonic) {
+    case ZYDIS_MNEMONIC_CLI: case ZYDIS_MNEMONIC_STI: case ZYDIS_MNEMONIC_CLAC:
+    case ZYDIS_MNEMONIC_STAC: case ZYDIS_MNEMONIC_LGDT: case ZYDIS_MNEMONIC_LIDT:
+    case ZYDIS_MNEMONIC_LLDT: case ZYDIS_MNEMONIC_LTR: case ZYDIS_MNEMONIC_LMSW:
+    case ZYDIS_MNEMONIC_CLTS: case ZYDIS_MNEMONIC_INVLPG: case ZYDIS_MNEMONIC_SWAPGS:
+    case ZYDIS_MNEMONIC_XSETBV: case ZYDIS_MNEMONIC_INVPCID: return true;
+    default: break;
+  }
+  return (c.insn.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED) ||
+         c.insn.meta.category == ZYDIS_CATEGORY_IO ||
+         c.insn.meta.category == ZYDIS_CATEGORY_IOSTRINGOP;
+}
+
 bool may_run(const Candidate& c) {
+  if (c.mode == Mode::kernel64 && depends_on_cpl(c)) return false;
   if (excluded_category(c.insn.meta.category) || excluded_mnemonic(c.insn.mnemonic) ||
       excluded_extension(c.insn.meta.isa_ext) || hidden(c.insn.meta.isa_set) || c.insn.meta.branch_type != 0)
     return false;
@@ -239,14 +262,24 @@ bool may_run(const Candidate& c) {
                       excluded_operand);
 }
 
-void for_each_candidate(Random& random, const std::function<void(Candidate&)>& use) {
+void for_each_candidate(Random& random, Mode mode, const std::function<void(Candidate&)>& use) {
   Candidate c;
+  c.mode = mode;
   for (unsigned i = 0; i < legacy_count; ++i)
     if (make_legacy(random, i, c)) use(c);
   for (unsigned i = 0; i < vex_count; ++i)
     if (make_vex(random, i, c)) use(c);
   for (unsigned i = 0; i < evex_count; ++i)
     if (make_evex(random, i, c)) use(c);
+}
+
+bool random_candidate(Random& random, Candidate& c) {
+  // Mostly the general-purpose and SSE instructions, whose results depend on each other most.
+  switch (random.below(8)) {
+    case 0: return make_vex(random, static_cast<unsigned>(random.below(vex_count)), c);
+    case 1: return make_evex(random, static_cast<unsigned>(random.below(evex_count)), c);
+    default: return make_legacy(random, static_cast<unsigned>(random.below(legacy_count)), c);
+  }
 }
 
 }  // namespace bhyve::test::diff

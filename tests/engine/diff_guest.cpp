@@ -25,7 +25,7 @@ constexpr u64 system_pages = 5;
 constexpr u64 linear_of(u64 pa) { return system_la + (pa - idt_pa); }
 
 constexpr u64 vectors_used = 32, handler_size = 16;
-constexpr u16 kernel_code = 0x08, user_data = 0x1b, user_code = 0x23;
+constexpr u16 kernel_code = 0x08, kernel_data = 0x10, user_data = 0x1b, user_code = 0x23;
 
 struct Frame {
   u64 rip, cs, rflags, rsp, ss;
@@ -33,8 +33,8 @@ struct Frame {
 
 }  // namespace
 
-GuestCpu::GuestCpu(const Configuration& configuration)
-    : machine_(configuration, {}),
+GuestCpu::GuestCpu(const Configuration& configuration, Mode mode)
+    : mode_(mode), machine_(configuration, {}),
       data_hold_(machine_.space().hold(Gpa(data_pa), data_size, mem::Prot::rw)),
       memory_(reinterpret_cast<u8*>(data_hold_.contiguous()), usize{data_size}),
       last_(std::make_unique<engine::VcpuState>()) {
@@ -50,12 +50,14 @@ GuestCpu::GuestCpu(const Configuration& configuration)
   first_.efer |= x86::efer::sce | x86::efer::nxe;
   first_.gdtr = {.base = linear_of(gdt_pa), .limit = 0x3f};
   first_.idtr = {.base = linear_of(idt_pa), .limit = vectors_used * 16 - 1};
-  const u32 user = Segment::present | Segment::s | 3u << 5;
+  const bool kernel = mode == Mode::kernel64;
+  const u32 flat = Segment::present | Segment::s | Segment::granular | (kernel ? 0 : 3u << 5);
   for (Seg s : {Seg::es, Seg::ss, Seg::ds, Seg::fs, Seg::gs})
-    first_.seg[static_cast<usize>(s)] = {user_data, user | Segment::big | Segment::granular | 3,
+    first_.seg[static_cast<usize>(s)] = {kernel ? kernel_data : user_data, flat | Segment::big | 3,
                                          0xffff'ffff, 0};
   first_.seg[static_cast<usize>(Seg::cs)] = {
-      user_code, user | Segment::long_mode | Segment::granular | 11, 0xffff'ffff, 0};
+      kernel ? kernel_code : user_code,
+      flat | (mode == Mode::user32 ? Segment::big : Segment::long_mode) | 11, 0xffff'ffff, 0};
   first_.seg[static_cast<usize>(Seg::tr)] = {0x28, Segment::present | 11, 0x67, linear_of(tss_pa)};
 }
 
@@ -117,6 +119,16 @@ void GuestCpu::run(std::span<const u8> bytes, const State& in, After& out) {
   while (exit.code == abi::ExitCode::bogus && ++entries < 1000);
   machine_.vcpu(0).store(StateGroups::gprs | StateGroups::control | StateGroups::fpu, *last_);
   const u64 handlers = linear_of(handlers_pa);
+  if (mode_ == Mode::kernel64 && exit.code == abi::ExitCode::hlt &&
+      last_->rip - in.rip - bytes.size() <= 1) {
+    out.vector = After::none;
+    out.error = out.cr2 = 0;
+    out.state.gpr = last_->gpr;
+    out.state.rip = in.rip + bytes.size();
+    out.state.flags = last_->rflags;
+    std::memcpy(out.state.vectors.data(), last_->xsave.data(), out.state.vectors.size());
+    return;
+  }
   if (exit.code != abi::ExitCode::hlt || last_->rip < handlers ||
       last_->rip >= handlers + vectors_used * handler_size)
     throw std::runtime_error(fmt::format("guest left with exit code {} at rip {:#x}",

@@ -4,10 +4,10 @@
 
 namespace bhyve::test::diff {
 
-/// A configuration under test: runs the same instruction at the same linear addresses at CPL 3.
+/// A configuration under test: runs the same instruction at the same linear addresses.
 class GuestCpu final {
  public:
-  explicit GuestCpu(const Configuration& configuration);
+  GuestCpu(const Configuration& configuration, Mode mode);
 
   [[nodiscard]] std::span<u8, data_size> memory() { return memory_; }
   void run(std::span<const u8> bytes, const State& in, After& out);
@@ -17,10 +17,11 @@ class GuestCpu final {
   void make_handlers();
   void load(const State& in);
 
+  Mode mode_;
   TestMachine machine_;
   mem::Hold data_hold_;
   std::span<u8, data_size> memory_;
-  engine::VcpuState first_;  ///< before an instruction: system state, CPL 3
+  engine::VcpuState first_;  ///< before an instruction: system state
   std::unique_ptr<engine::VcpuState> last_;
 };
 

@@ -64,7 +64,7 @@ diff_enter:
   mov 80+diff_run(%rip), %r10;  mov 88+diff_run(%rip), %r11
   mov 96+diff_run(%rip), %r12;  mov 104+diff_run(%rip), %r13
   mov 112+diff_run(%rip), %r14; mov 120+diff_run(%rip), %r15
-  jmp *136+diff_run(%rip)
+  ljmpl *136+diff_run(%rip)  # offset of 32 bits, selector
 diff_recover:
   cld
   mov 152+diff_run(%rip), %eax
@@ -79,6 +79,9 @@ diff_recover:
 
 namespace bhyve::test::diff {
 namespace {
+
+// Linux' selectors.
+constexpr bhyve::u16 user_code32 = 0x23, user_data = 0x2b, user_code64 = 0x33;
 
 // Encoding order -> index in gregs.
 constexpr std::array gregs{REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -95,6 +98,7 @@ void on_fault(int signal, siginfo_t*, void* context) {
            static_cast<u64>(regs[REG_CR2]), rip};
   for (usize i = 0; i < gregs.size(); ++i) diff_run.out_gpr[i] = static_cast<u64>(regs[gregs[i]]);
   diff_run.out_flags = static_cast<u64>(regs[REG_EFL]);
+  regs[REG_CSGSFS] = (regs[REG_CSGSFS] & ~greg_t{0xffff}) | user_code64;
   regs[REG_RIP] = reinterpret_cast<greg_t>(&diff_recover);
   regs[REG_RSP] = static_cast<greg_t>(diff_run.host_rsp);
   regs[REG_EFL] = 0x202;
@@ -139,9 +143,13 @@ constexpr std::array parts{Part{2, vectors::ymm_hi, 256}, Part{5, vectors::opmas
 
 }  // namespace
 
-HostCpu::HostCpu()
-    : code_alias_(make_window()), memory_(reinterpret_cast<u8*>(data), usize{data_size}) {
+HostCpu::HostCpu(Mode mode)
+    : mode_(mode), code_alias_(make_window()), memory_(reinterpret_cast<u8*>(data), usize{data_size}) {
   std::fill_n(code_alias_, code_size, hlt);
+  if (mode == Mode::user32) {
+    // 64-bit programs run with null selectors in them.
+    asm volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(u32{user_data}));
+  }
   catch_faults();
   for (unsigned n = 2; n < offsets_.size(); ++n) {
     u32 a = 0, b = 0, c = 0, d = 0;
@@ -176,7 +184,7 @@ void HostCpu::run(std::span<const u8> bytes, const State& in, After& out) {
   load_vectors(in.vectors);
   std::copy(in.gpr.begin(), in.gpr.end(), diff_run.gpr);
   diff_run.flags = in.flags | x86::rflags::fixed1 | x86::rflags::if_;
-  diff_run.target = in.rip;
+  diff_run.target = in.rip | u64{mode_ == Mode::user32 ? user_code32 : user_code64} << 32;
   fault = {};
   asm volatile("" ::: "memory");
   diff_enter();

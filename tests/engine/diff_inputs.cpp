@@ -172,10 +172,12 @@ bool Inputs::aim_operand(Candidate& c, const ZydisDecodedOperand& o, State& s, u
   if (index) {
     if (index->bits == 8) s.gpr[index->index] &= 0xff;
     else if (!(aimed >> index->index & 1)) s.gpr[index->index] = value();
+    if (c.mode == Mode::user32) s.gpr[index->index] &= 0xffff'ffff;
     offset += register_value(s, o.mem.index) * o.mem.scale;
   }
   s.gpr[base->index] = at - offset;
-  if (base->bits == 32)
+  if (c.mode == Mode::user32) s.gpr[base->index] &= 0xffff'ffff;
+  else if (base->bits == 32)
     s.gpr[base->index] = (s.gpr[base->index] & 0xffff'ffff) | (random_.next() << 32);
   return true;
 }
@@ -209,8 +211,7 @@ void Inputs::limit_indexes(const Candidate& c, State& s) {
   }
 }
 
-bool Inputs::aim(Candidate& c, State& s) {
-  u32 aimed = 0;
+bool Inputs::aim(Candidate& c, State& s, u32& aimed) {
   for (unsigned i = 0; i < c.insn.operand_count; ++i) {
     const ZydisDecodedOperand o = c.operands[i];
     if (o.type != ZYDIS_OPERAND_TYPE_MEMORY || o.mem.type == ZYDIS_MEMOP_TYPE_AGEN) continue;
@@ -242,19 +243,82 @@ bool Inputs::in_reach(const Candidate& c, const State& s) const {
   return true;
 }
 
-bool Inputs::make(Candidate& c, State& s, std::span<u8, data_size> memory) {
+void Inputs::fill(State& s, std::span<u8, data_size> memory) {
   for (u64& r : s.gpr) r = value();
   s.gpr[static_cast<usize>(Gpr::rsp)] = data + 3 * page_size - 8 * random_.below(64);
   s.gpr[static_cast<usize>(Gpr::rbp)] = data + page_size + random_.below(512);
   s.flags = random_.next() & x86::rflags::arithmetic;
   if (random_.one_in(8)) s.flags |= x86::rflags::df;
   s.rip = code + page_size - 64;
-  if (random_.one_in(8)) s.rip = code + page_size - random_.below(c.insn.length);
   fill_vectors(s.vectors);
-  limit_indexes(c, s);
-  if (!aim(c, s)) return false;
   std::copy_n(images_[random_.below(images)].begin(), memory.size(), memory.begin());
-  return true;
+}
+
+namespace {
+
+/// 32-bit code has eight registers of 32 bits.
+void narrow(State& s) {
+  for (usize i = 0; i < s.gpr.size(); ++i) s.gpr[i] = i < 8 ? s.gpr[i] & 0xffff'ffff : 0;
+}
+
+/// General registers that the instruction writes, and those that its addresses need.
+struct RegisterUse final {
+  u32 written = 0, addresses = 0;
+  bool hard_to_aim = false;  ///< by vectors, bit offsets or counts that must be small
+};
+
+RegisterUse use_of(const Candidate& c) {
+  RegisterUse use;
+  const auto mark = [](u32& set, ZydisRegister r) {
+    if (const auto slice = slice_of(r)) set |= 1u << slice->index;
+  };
+  for (unsigned i = 0; i < c.insn.operand_count; ++i) {
+    const ZydisDecodedOperand& o = c.operands[i];
+    if (o.type == ZYDIS_OPERAND_TYPE_REGISTER && o.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+      mark(use.written, o.reg.value);
+    if (o.type != ZYDIS_OPERAND_TYPE_MEMORY || o.mem.type == ZYDIS_MEMOP_TYPE_AGEN) continue;
+    mark(use.addresses, o.mem.base);
+    mark(use.addresses, o.mem.index);
+    use.hard_to_aim |= o.mem.type == ZYDIS_MEMOP_TYPE_VSIB || is_bit_test(c.insn.mnemonic);
+  }
+  use.hard_to_aim |= (c.insn.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
+                                           ZYDIS_ATTRIB_HAS_REPNE)) != 0;
+  use.hard_to_aim |= (c.insn.attributes & ZYDIS_ATTRIB_IS_RELATIVE) != 0;
+  return use;
+}
+
+}  // namespace
+
+bool Inputs::make(Candidate& c, State& s, std::span<u8, data_size> memory) {
+  fill(s, memory);
+  if (random_.one_in(8)) s.rip = code + page_size - random_.below(c.insn.length);
+  limit_indexes(c, s);
+  if (c.mode == Mode::user32) narrow(s);
+  u32 aimed = 0;
+  return aim(c, s, aimed);
+}
+
+void Inputs::make(std::vector<Candidate>& sequence, State& s, std::span<u8, data_size> memory) {
+  fill(s, memory);
+  if (!sequence.empty() && sequence[0].mode == Mode::user32) narrow(s);
+  u32 aimed = 0, written = 0;
+  std::vector<Candidate> kept;
+  for (Candidate& c : sequence) {
+    const RegisterUse use = use_of(c);
+    if (use.hard_to_aim || use.addresses & written) continue;
+    const State before = s;
+    u32 now = aimed;
+    // Aiming may not have moved what the ones before need.
+    if (!aim(c, s, now) || !std::all_of(kept.begin(), kept.end(),
+                                        [&](const Candidate& k) { return in_reach(k, s); })) {
+      s = before;
+      continue;
+    }
+    aimed = now | use.addresses;
+    written |= use.written;
+    kept.push_back(c);
+  }
+  sequence = std::move(kept);
 }
 
 }  // namespace bhyve::test::diff

@@ -1,6 +1,7 @@
 #include "diff_known.hpp"
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -17,6 +18,12 @@ Known::Known(const std::string& path) {
     if (!(words >> what >> aspect >> reason)) throw std::runtime_error("no reason: " + line);
     rows_.emplace_back(what, aspect);
   }
+}
+
+bool Known::mentions(const Candidate& c) const {
+  constexpr std::array aspects{"gpr", "flags", "memory", "vector", "cr2", "fault", "skip", "all"};
+  return std::any_of(aspects.begin(), aspects.end(),
+                     [&](const char* aspect) { return listed(c, aspect); });
 }
 
 bool Known::listed(const Candidate& c, const std::string& aspect) const {

@@ -13,6 +13,8 @@ class Known final {
   /// Throws std::runtime_error on a line without a reason.
   explicit Known(const std::string& path);
   [[nodiscard]] bool expected(const Candidate& c, const std::string& aspect) const;
+  /// Whether the list has any row for it.
+  [[nodiscard]] bool mentions(const Candidate& c) const;
   [[nodiscard]] bool skip(const Candidate& c) const { return listed(c, "skip"); }
 
  private:

@@ -251,7 +251,7 @@ bool bind_string(const Decoded& d, Insn& out) {
 bool bind_integer(const Decoded& d, Insn& out) {
   return bind_alu(d, out) || bind_move(d, out) || bind_branch(d, out) || bind_stack(d, out) ||
          bind_shift(d, out) || bind_bits(d, out) || bind_muldiv(d, out) || bind_string(d, out) ||
-         bind_atomic(d, out);
+         bind_atomic(d, out) || bind_decimal(d, out);
 }
 
 }  // namespace bhyve::soft

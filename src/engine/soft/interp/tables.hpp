@@ -40,6 +40,7 @@ bool bind_bits(const Decoded& d, Insn& out);
 bool bind_branch(const Decoded& d, Insn& out);
 bool bind_atomic(const Decoded& d, Insn& out);
 bool bind_string(const Decoded& d, Insn& out);
+bool bind_decimal(const Decoded& d, Insn& out);
 
 /// A read-modify-write of the memory operand: reads where `op` may then write. `op` gets the old
 /// value and returns the new one; nothing is changed when anything fails.

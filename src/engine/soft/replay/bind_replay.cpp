@@ -211,8 +211,25 @@ void emit_instruction(const Decoded& d, const Fields& f, bool memory, StubWriter
   }
 }
 
+/// VZEROUPPER and VZEROALL of 32-bit code leave registers 8 to 15 alone; the host's do not.
+bool emit_zeroing_of_eight(const Decoded& d, StubWriter& w) {
+  const bool all = d.info.mnemonic == ZYDIS_MNEMONIC_VZEROALL;
+  if (!only_eight(d) || (!all && d.info.mnemonic != ZYDIS_MNEMONIC_VZEROUPPER)) return false;
+  for (unsigned n = 0; n < 8; ++n) {
+    // vxorps xmmN, xmmN, xmmN or vmovaps xmmN, xmmN
+    w.byte(0xc5), w.byte(all ? static_cast<u8>(0x80 | (~n & 15) << 3) : 0xf8);
+    w.byte(all ? 0x57 : 0x28), w.byte(static_cast<u8>(0xc0 | n << 3 | n));
+  }
+  return true;
+}
+
 /// The instruction as the host has to see it. False: the host has no such form.
 bool emit_host_form(const Decoded& d, Fields fields, bool memory, StubWriter& out) {
+  if (emit_zeroing_of_eight(d, out)) return true;
+  // Their lengths are in registers that nobody names: of 32 bits, whatever W says.
+  if (only_eight(d) && (d.info.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRI ||
+                        d.info.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRM))
+    fields.drop_w = true;
   for (const bool again : {false, true}) {
     if (again) {
       const bool legacy = d.info.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
