@@ -1,12 +1,24 @@
 #include "diff_known.hpp"
 
+#include <cpuid.h>
+
 #include <algorithm>
-#include <array>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
 
 namespace bhyve::test::diff {
+
+namespace {
+
+/// As the list writes it.
+std::string host_vendor() {
+  u32 a = 0, b = 0, c = 0, d = 0;
+  __get_cpuid(0, &a, &b, &c, &d);
+  return b == signature_INTEL_ebx ? "@intel" : "@amd";
+}
+
+}  // namespace
 
 Known::Known(const std::string& path) {
   std::ifstream file(path);
@@ -16,14 +28,16 @@ Known::Known(const std::string& path) {
     std::istringstream words(line);
     std::string what, aspect, reason;
     if (!(words >> what >> aspect >> reason)) throw std::runtime_error("no reason: " + line);
-    rows_.emplace_back(what, aspect);
+    mentioned_.insert(what);
+    const usize at = aspect.find('@');
+    if (at != std::string::npos && aspect.substr(at) != host_vendor()) continue;
+    rows_.emplace_back(what, aspect.substr(0, at));
   }
 }
 
 bool Known::mentions(const Candidate& c) const {
-  constexpr std::array aspects{"gpr", "flags", "memory", "vector", "cr2", "fault", "skip", "all"};
-  return std::any_of(aspects.begin(), aspects.end(),
-                     [&](const char* aspect) { return listed(c, aspect); });
+  return mentioned_.contains(ZydisMnemonicGetString(c.insn.mnemonic)) ||
+         mentioned_.contains(std::string("isa:") + ZydisISAExtGetString(c.insn.meta.isa_ext));
 }
 
 bool Known::listed(const Candidate& c, const std::string& aspect) const {

@@ -1,4 +1,5 @@
 #pragma once
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,13 +14,14 @@ class Known final {
   /// Throws std::runtime_error on a line without a reason.
   explicit Known(const std::string& path);
   [[nodiscard]] bool expected(const Candidate& c, const std::string& aspect) const;
-  /// Whether the list has any row for it.
+  /// Whether the list has any row for it, be it for another host.
   [[nodiscard]] bool mentions(const Candidate& c) const;
   [[nodiscard]] bool skip(const Candidate& c) const { return listed(c, "skip"); }
 
  private:
   [[nodiscard]] bool listed(const Candidate& c, const std::string& aspect) const;
   std::vector<std::pair<std::string, std::string>> rows_;
+  std::set<std::string, std::less<>> mentioned_;
 };
 
 }  // namespace bhyve::test::diff
