@@ -43,6 +43,11 @@ class Client {
   /// CPUID bits that live outside the core.
   virtual bool x2apic_enabled(VcpuId vcpu) = 0;
   virtual bool apic_enabled(VcpuId vcpu) = 0;
+  /// The page at which this vCPU sees its local APIC's registers, whatever memory lies there (SDM
+  /// vol. 3, 11.4.1 and 11.4.5); no_page when it has none there. Changes by WRMSR of APICBASE and
+  /// outside of run() only.
+  static constexpr Gpa no_page{~u64{0}};
+  virtual Gpa apic_page(VcpuId /*vcpu*/) { return no_page; }
   /// FERR#: an unmasked x87 error with CR0.NE = 0 (IRQ 13).
   virtual void ferr(VcpuId vcpu) = 0;
 };

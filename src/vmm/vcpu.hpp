@@ -105,6 +105,7 @@ class Vcpu final : public engine::Client {
   int accept_interrupt(VcpuId vcpu) override;
   bool x2apic_enabled(VcpuId vcpu) override;
   bool apic_enabled(VcpuId vcpu) override;
+  Gpa apic_page(VcpuId vcpu) override;
   void ferr(VcpuId vcpu) override;
 
  private:

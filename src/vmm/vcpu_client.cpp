@@ -63,6 +63,11 @@ bool Vcpu::apic_enabled(VcpuId) {
   return vm_.chips().lapic(id_).mode() != intc::Vlapic::Mode::disabled;
 }
 
+Gpa Vcpu::apic_page(VcpuId) {
+  const intc::Vlapic& lapic = vm_.chips().lapic(id_);
+  return lapic.mode() == intc::Vlapic::Mode::xapic ? lapic.mmio_base() : no_page;
+}
+
 void Vcpu::ferr(VcpuId) {
   vm_.chips().ferr_pin().pulse();
 }

@@ -94,6 +94,8 @@ class Cpu final {
   /// Recomputes everything derived from CR0, CR4, EFER, CS, SS, CPL, XCR0 and RFLAGS.AC/TF. Call
   /// after any change to them; the current block must end (Step::stop).
   void update_mode();
+  /// Looks where the local APIC's page is now: it hides memory from this vCPU alone.
+  void sync_apic_page();
   /// Drops all cached linear translations (CR3 load, CR0/CR4 changes ...).
   void flush_tlb(bool keep_global);
   void flush_tlb_page(Gva linear);
@@ -363,6 +365,7 @@ class Cpu final {
   u32 code_limit_ = 0;
   std::array<u64, 4> pdpte_{};         ///< with PAE paging
   bool pdptes_stale_ = false;          ///< CR3 came from outside: run() loads them
+  u64 apic_page_ = engine::Client::no_page.value();
   u64 generation_ = 0;                 ///< of the pmap, when caches were last valid
   std::unique_ptr<BlockCache> blocks_;
   std::unique_ptr<FormCache> forms_;

@@ -48,6 +48,24 @@ void test(void) {
   CHECK_EQ(AT(u32, LAPIC_PAGE + APIC_VERSION), 0x01060014);
   CHECK_EQ(AT(u32, other + APIC_VERSION), 0xffffffff);
 
+  // Over RAM the page hides it from this CPU, and RAM keeps what it had.
+  static u8 memory[2 * 4096] __attribute__((aligned(4096)));
+  const u64 ram = (u64)memory;
+  AT(u32, ram + APIC_VERSION) = 0x12345678;
+  AT(u32, ram + APIC_TPR) = 0x9abcdef0;
+  AT(u32, ram + 4096) = 1;
+  wrmsr(MSR_APIC_BASE, ram | BSP | EN);
+  CHECK_EQ(AT(u32, ram + APIC_VERSION), 0x01060014);
+  CHECK_EQ(AT(u32, LAPIC_PAGE + APIC_VERSION), 0xffffffff);
+  AT(u32, ram + APIC_TPR) = 0x40;
+  CHECK_EQ(AT(u32, ram + APIC_TPR), 0x40);
+  CHECK_EQ(AT(u32, ram + 4096), 1);  // the next page is RAM
+  wrmsr(MSR_APIC_BASE, page | BSP | EN);
+  CHECK_EQ(AT(u32, ram + APIC_VERSION), 0x12345678);
+  CHECK_EQ(AT(u32, ram + APIC_TPR), 0x9abcdef0);
+  CHECK_EQ(apic_read(APIC_TPR), 0x40);
+  apic_write(APIC_TPR, 0);
+
   // xAPIC to x2APIC keeps the registers; disabled loses them.
   apic_enable();
   apic_write(APIC_TPR, 0x30);

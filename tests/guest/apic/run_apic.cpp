@@ -4,7 +4,13 @@
 //   @modes xapic|x2apic           the one mode of the local APICs at power-up it is for (both)
 //   @mptable                      the MP table is in memory
 //   @expect end N | halt          how it must end (end 0); halt: all vCPUs halted for good
+// With a last argument "no-signals" the process dies by SIGSYS when one of its threads sends a signal.
 //   @spindowns N                  how often a vCPU must have left as SPINDOWN_CPU (0)
+#include <seccomp.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -46,6 +52,25 @@ Directives parse(const std::string& path) {
   return d;
 }
 
+/// From now on no thread of the process, made already or later, can send a signal and live.
+void forbid_signals() {
+  const scmp_filter_ctx filter = ::seccomp_init(SCMP_ACT_ALLOW);
+  if (!filter) throw std::runtime_error("no seccomp filter");
+  int result = ::seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+  for (const int call : {SCMP_SYS(kill), SCMP_SYS(tkill), SCMP_SYS(tgkill), SCMP_SYS(rt_sigqueueinfo),
+                         SCMP_SYS(rt_tgsigqueueinfo), SCMP_SYS(pidfd_send_signal),
+                         SCMP_SYS(timer_create), SCMP_SYS(setitimer), SCMP_SYS(alarm)})
+    if (result == 0) result = ::seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, call, 0);
+  if (result == 0) result = ::seccomp_load(filter);
+  ::seccomp_release(filter);
+  if (result != 0) throw std::runtime_error("seccomp filter refused");
+  const pid_t child = ::fork();  // see that it would be noticed
+  if (child == 0) ::raise(SIGCONT), ::_exit(0);
+  int status = 0;
+  if (::waitpid(child, &status, 0) != child || !WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+    throw std::runtime_error("a signal went unnoticed");
+}
+
 int run(const std::string& binary, const std::string& source, const std::string& mode) {
   Directives d = parse(source);
   if (!d.modes.empty() && d.modes != mode) {
@@ -76,11 +101,13 @@ int run(const std::string& binary, const std::string& source, const std::string&
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::cerr << "usage: run_apic BINARY SOURCE xapic|x2apic\n";
+  const bool no_signals = argc == 5 && argv[4] == std::string_view("no-signals");
+  if (argc != 4 && !no_signals) {
+    std::cerr << "usage: run_apic BINARY SOURCE xapic|x2apic [no-signals]\n";
     return 2;
   }
   try {
+    if (no_signals) forbid_signals();
     return run(argv[1], argv[2], argv[3]);
   } catch (const std::exception& e) {
     std::cerr << "run_apic: " << e.what() << '\n';

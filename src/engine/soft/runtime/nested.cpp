@@ -17,9 +17,18 @@ std::byte* Cpu::nested(Gpa gpa, Prot access, bool& failed) {
   return nested_walk(gpa, access, failed);
 }
 
+void Cpu::sync_apic_page() {
+  const u64 page = leave().apic_page(id_).value();
+  if (page == apic_page_) return;
+  apic_page_ = page;
+  for (NestedEntry& e : nested_) e = NestedEntry{};
+  flush_tlb(false);
+}
+
 /// Walks the EPT (SDM vol. 3, 28.3.2) with accessed and dirty bits, asks the vmspace on a violation.
 /// nullptr with failed = false means that there is no memory (device memory or ROM written to).
 std::byte* Cpu::nested_walk(Gpa gpa, Prot access, bool& failed) {
+  if (gpa.page().value() == apic_page_) return nullptr;
   const pmap::FrameArena& arena = vm_.space.arena();
   const bool ad = vm_.space.pmap().ad_bits();
   u64 need = 0;

@@ -14,6 +14,7 @@ void Cpu::run(engine::Exit& exit) {
   s.halted = false;
   running_.store(true, std::memory_order_seq_cst);
   sync_world();
+  sync_apic_page();
   if (pdptes_stale_) {
     pdptes_stale_ = false;
     if (pae_paging() && !load_pdptes(s.cr3)) pdpte_ = {};

@@ -196,7 +196,9 @@ Step outside(Cpu& cpu, const Insn& i, u32 number, u64& value, Dir dir) {
   bool fault = false;
   if (cpu.take_msr_answer(number, dir, value, fault)) return fault ? cpu.gp0() : Step::next;
   switch (cpu.leave().msr(cpu.id(), number, value, dir)) {
-    case engine::Client::Access::done: return Step::next;
+    case engine::Client::Access::done:
+      if (number == msr::apic_base && dir == Dir::write) cpu.sync_apic_page();
+      return Step::next;
     case engine::Client::Access::fault: return cpu.gp0();
     case engine::Client::Access::exit: break;
   }
