@@ -41,6 +41,10 @@ enum class CallerThread : std::uint8_t {
 /// Checks a configuration as run_vm() would, without making anything.
 [[nodiscard]] Result<void> check_config(const Config& config);
 
+/// bhyve --dry-run: the machine that a configuration means, as text for people: CPUs, memory, devices with
+/// their windows and interrupts, and what is not in this build. Makes and opens nothing.
+[[nodiscard]] Result<std::string> describe_machine(const Config& config);
+
 /// A VM as its directory tells it.
 struct VmSummary final {
   std::string name;
@@ -57,6 +61,10 @@ struct VmSummary final {
 
 /// Makes a VM with no memory contents (bhyvectl --create). EEXIST when there is one.
 [[nodiscard]] Result<void> create_vm(const Config& config);
+
+/// Sets variables of a VM that does not run; they count when it is opened next. Fails with what is wrong
+/// with them.
+[[nodiscard]] Result<void> configure_stopped_vm(const std::string& name, const Config& changes);
 
 /// Sets the memory of a VM that does not run (bhyvectl --set-mem), rounded up to 2 MiB. EEXIST when it
 /// holds memory of another size already.

@@ -6,6 +6,7 @@
 #include "base/confinement.hpp"
 #include "base/log.hpp"
 #include "bhyve/vm.hpp"
+#include "machine/describe.hpp"
 #include "machine/machine.hpp"
 
 namespace bhyve {
@@ -69,6 +70,12 @@ Result<void> check_config(const Config& config) {
   const auto resolved = machine::resolve(config);
   if (!resolved) return tl::make_unexpected(resolved.error());
   return {};
+}
+
+Result<std::string> describe_machine(const Config& config) {
+  if (auto ok = check_vm_name(config.raw("name").value_or("")); !ok)
+    return tl::make_unexpected(ok.error());
+  return machine::describe(config);
 }
 
 Result<RunResult> run_vm(const Config& config, CallerThread caller) {

@@ -62,6 +62,17 @@ Result<void> create_vm(const Config& config) {
   return done;
 }
 
+Result<void> configure_stopped_vm(const std::string& name, const Config& changes) {
+  auto vm = api::VmDirectory::acquire_patiently(name, api::VmDirectory::Mode::open);
+  if (!vm) return tl::make_unexpected(vm.error());
+  auto peek = api::peek_vm(name);
+  if (!peek) return tl::make_unexpected(peek.error());
+  for (const auto& [variable, value] : changes.variables()) peek->config.set(variable, value);
+  peek->config.set("name", name);
+  if (auto ok = check_config(peek->config); !ok) return ok;
+  return vm->write_config(peek->config);
+}
+
 Result<void> set_stopped_memory(const std::string& name, std::uint64_t bytes) {
   constexpr u64 step = 2 * MiB;
   const u64 size = align_up(bytes, step);

@@ -9,7 +9,8 @@ namespace bhyve::bus {
 
 namespace {
 
-thread_local RangeUse* innermost_use = nullptr;
+// initial-exec: see Vcpu::current().
+[[gnu::tls_model("initial-exec")]] thread_local RangeUse* innermost_use = nullptr;
 
 }  // namespace
 

@@ -181,6 +181,13 @@ Result<void> Board::add_function(bus::pci::Bdf at, bool intx, const MakeFunction
   return {};
 }
 
+std::vector<std::pair<bus::pci::Bdf, const bus::PciFunction*>> Board::functions() const {
+  std::vector<std::pair<bus::pci::Bdf, const bus::PciFunction*>> out;
+  for (const auto& [raw, placed] : functions_)
+    out.emplace_back(bus::pci::Bdf(raw), placed.function.get());
+  return out;
+}
+
 Result<void> Board::remove_function(bus::pci::Bdf at) {
   const auto it = functions_.find(at.raw());
   if (it == functions_.end() || it->second.function.get() == lpc_)

@@ -61,6 +61,9 @@ class Board final {
   /// Takes a function away, as by pulling the card: its windows and its interrupt go. ENOENT.
   [[nodiscard]] Result<void> remove_function(bus::pci::Bdf at);
 
+  /// All functions, in the order of their places.
+  [[nodiscard]] std::vector<std::pair<bus::pci::Bdf, const bus::PciFunction*>> functions() const;
+
   /// Exit status that the guest chose through the debug exit port. Once no vCPU runs any more.
   [[nodiscard]] std::optional<u8> debug_exit() const {
     const int status = debug_exit_status_.load();

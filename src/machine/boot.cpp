@@ -54,7 +54,9 @@ void set_memory_types(vmm::Vm& vm) {
   constexpr u64 enabled_wb = 0xc06;  // MTRRs and fixed ranges on, default write-back
   constexpr u64 all_wb = 0x0606'0606'0606'0606, all_uc = 0, uncacheable = 0, valid = bit(11);
   constexpr usize vga_range = 2;  // MTRR_FIX16K_A0000
-  const u64 hole = platform::layout::pci_mmio32.value();
+  // One MTRR of a power of two: the largest that begins above RAM and ends at 4 GiB. A lowmem beyond
+  // 3 GiB leaves a gap below it, which its devices' drivers map as they need it.
+  const u64 hole = vm.config().lowmem <= 3 * GiB ? 3 * GiB : 4 * GiB - 512 * MiB;
   const u64 width = bit(vm.config().physical_bits) - 1;
   for (VcpuId id = 0; id < vm.vcpu_count(); ++id) {
     engine::VcpuState state;

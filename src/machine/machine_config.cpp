@@ -82,16 +82,23 @@ Result<void> read_topology(const Config& config, MachineConfig& out) {
 Result<void> read_memory(const Config& config, MachineConfig& out) {
   // Guest-physical addresses have 46 bits at most on small hosts; leave room for 64-bit BARs.
   constexpr u64 highest = u64{1} << 45;
+  u64 limit = layout::lowmem_limit_default;
   Reader reader(config);
   reader.read_size("memory.size", out.memory);
+  reader.read_size("memory.lowmem_limit", limit);
   reader.read("memory.wired", out.wired);
   reader.read("memory.guest_in_core", out.in_core);
   if (!reader.result()) return reader.result();
   if (out.memory < MiB || out.memory > highest)
     return fail(EINVAL, "memory.size={}: expected 1M to 32T",
                 config.raw("memory.size").value_or(""));
+  // Whole 2 MiB, so that no large page crosses it; the windows of the devices need the rest.
+  if (limit < 2 * MiB || limit > layout::lowmem_limit_highest || limit % (2 * MiB) != 0)
+    return fail(EINVAL, "memory.lowmem_limit={}: expected 2M to {}M in steps of 2M",
+                config.raw("memory.lowmem_limit").value_or(""), layout::lowmem_limit_highest / MiB);
   out.memory = align_up(out.memory, page_size);
-  out.lowmem = std::min(out.memory, layout::lowmem_limit_default);
+  out.lowmem_limit = limit;
+  out.lowmem = std::min(out.memory, limit);
   out.highmem = out.memory - out.lowmem;
   return {};
 }
@@ -149,10 +156,12 @@ Result<void> read_pci(const Config& config, MachineConfig& out) {
           return fail(EINVAL, "{}.device: expected pci.BUS.SLOT.FUNCTION.device", node);
         const DeviceName* const known = find_device(pci_devices(), *name);
         if (!known) return fail(EINVAL, "{}.device={}: unknown device", node, *name);
-        if (!known->available)
-          return fail(ENOTSUP, "-s {}:{}:{},{}: this device is not in this build", *b, *s, *f,
-                      *name);
-        if (*b != 0) return fail(ENOTSUP, "{}.device={}: expected bus 0", node, *name);
+        if (!known->available || *b != 0) {
+          out.absent.push_back(fmt::format("-s {}:{}:{},{}: {}", *b, *s, *f, *name,
+                                           known->available ? "only bus 0 is in this build"
+                                                            : "this device is not in this build"));
+          continue;
+        }
         if (*name == "lpc" && std::exchange(lpc, true))
           return fail(EINVAL, "{}.device=lpc: expected one lpc device only", node);
         out.pci.push_back({static_cast<u8>(*b), static_cast<u8>(*s), static_cast<u8>(*f), *name,
@@ -164,13 +173,16 @@ Result<void> read_pci(const Config& config, MachineConfig& out) {
 }
 
 /// Parts of bhyve that are no devices of -s and that this build does not have.
-Result<void> refuse_absent(const Config& config) {
+Result<void> find_absent(const Config& config, MachineConfig& out) {
   for (const char* name : {"lpc.tpm"})
     if (config.has(name) || config.has_below(name))
-      return fail(ENOTSUP, "-l {}: this device is not in this build", std::string_view(name).substr(4));
+      out.absent.push_back(
+          fmt::format("-l {}: this device is not in this build", std::string_view(name).substr(4)));
   const auto port = config.get_integer("gdb.port", 0);
   if (!port) return tl::make_unexpected(port.error());
-  if (*port) return fail(ENOTSUP, "gdb.port={}: the debugger stub is not in this build", *port);
+  if (*port) out.absent.push_back(fmt::format("-G {}: the debugger stub is not in this build", *port));
+  for (const std::string& domain : config.children("domains"))
+    out.absent.push_back(fmt::format("-n id={}: NUMA domains are not in this build", domain));
   return {};
 }
 
@@ -199,13 +211,19 @@ Result<void> read_cpusets(const Config& config, MachineConfig& out) {
 
 }  // namespace
 
-Result<MachineConfig> resolve(const Config& config) {
+Result<MachineConfig> resolve_all(const Config& config) {
   MachineConfig out;
   using Step = Result<void> (*)(const Config&, MachineConfig&);
   for (const Step step : {Step{read_topology}, Step{read_memory}, Step{read_switches},
-                          Step{read_apic_mode}, Step{read_pci}, Step{read_cpusets}})
+                          Step{read_apic_mode}, Step{read_pci}, Step{find_absent},
+                          Step{read_cpusets}})
     if (auto ok = step(config, out); !ok) return tl::make_unexpected(ok.error());
-  if (auto ok = refuse_absent(config); !ok) return tl::make_unexpected(ok.error());
+  return out;
+}
+
+Result<MachineConfig> resolve(const Config& config) {
+  auto out = resolve_all(config);
+  if (out && !out->absent.empty()) return fail(ENOTSUP, "{}", out->absent.front());
   return out;
 }
 

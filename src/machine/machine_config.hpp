@@ -40,6 +40,7 @@ struct MachineConfig final {
   engine::CpuConfig cpu;
   u64 memory = memory_default;  ///< all of guest memory, bytes
   u64 lowmem = memory_default, highmem = 0;
+  u64 lowmem_limit = 3 * GiB;  ///< where the hole for devices begins (vm_set_lowmem_limit)
   bool wired = false, in_core = false;
 
   std::string kernel, initrd, cmdline;  ///< empty: not given
@@ -59,11 +60,15 @@ struct MachineConfig final {
   bool testdev = false;                    ///< -l pc-testdev
   bool fw_cfg = false;                     ///< -l fwcfg,qemu
   std::vector<FirmwareItem> firmware_items;
+  /// A sentence each for parts of the configuration that this build does not have.
+  std::vector<std::string> absent;
   std::vector<std::vector<unsigned>> cpusets;  ///< host CPUs of each vCPU, empty: any
 };
 
 /// Checks the tree. The sentence of a failure names the variable or device and what was expected; a
 /// part of bhyve that this build does not have is refused by name.
 [[nodiscard]] Result<MachineConfig> resolve(const Config& config);
+/// The same, but what this build does not have is only listed in `absent`.
+[[nodiscard]] Result<MachineConfig> resolve_all(const Config& config);
 
 }  // namespace bhyve::machine

@@ -30,8 +30,8 @@ Term root_resources(const AcpiConfig& config) {
     list.push_back(dword_memory_window(static_cast<u32>(layout::vga_window.value()), 0xb'ffff));
   }
   list.push_back(dword_memory_window(
-      static_cast<u32>(layout::pci_mmio32.value()),
-      static_cast<u32>(layout::pci_mmio32.value() + layout::pci_mmio32_size - 1)));
+      static_cast<u32>(layout::pci_mmio32(config.lowmem).value()),
+      static_cast<u32>(layout::pci_mmio32_end.value() - 1)));
   list.push_back(qword_memory_window(window64, window64 + layout::pci_mmio64_size - 1));
   return resource_template(list);
 }

@@ -1,4 +1,6 @@
 #pragma once
+#include <algorithm>
+
 #include "base/address.hpp"
 #include "base/bits.hpp"
 #include "base/types.hpp"
@@ -13,8 +15,13 @@ inline constexpr Gpa ebda{0x9'fc00};                  ///< 1 KiB, reserved in E8
 inline constexpr Gpa vga_window{0xa'0000};
 inline constexpr Gpa bios_area{0xe'0000};             ///< reserved in E820 up to 1 MiB
 inline constexpr Gpa mptable{0xf'0000}, smbios{0xf'1000}, acpi{0xf'2400};
-inline constexpr Gpa pci_mmio32{0xc000'0000};
-inline constexpr u64 pci_mmio32_size = 0x2000'0000;
+inline constexpr Gpa pci_mmio32_lowest{0xc000'0000}, pci_mmio32_end{0xe000'0000};
+inline constexpr u64 lowmem_limit_highest = pci_mmio32_end.value() - 256 * MiB;
+/// Window of 32-bit BARs, up to pci_mmio32_end: from C0000000h, or from the end of a lowmem that was
+/// raised beyond.
+[[nodiscard]] constexpr Gpa pci_mmio32(u64 lowmem) {
+  return Gpa(std::max(pci_mmio32_lowest.value(), lowmem));
+}
 inline constexpr Gpa pci_ecam{0xe000'0000};
 inline constexpr u64 pci_ecam_size = 0x1000'0000;     ///< 256 buses x 1 MiB
 inline constexpr Gpa ioapic{0xfec0'0000}, hpet{0xfed0'0000}, lapic{0xfee0'0000};

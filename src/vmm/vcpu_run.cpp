@@ -11,7 +11,8 @@ namespace {
 
 using abi::ExitCode;
 
-thread_local Vcpu* current_vcpu = nullptr;
+// In libvmmapi.so too it is a plain access: the objects of the tools and of the library are the same.
+[[gnu::tls_model("initial-exec")]] thread_local Vcpu* current_vcpu = nullptr;
 
 /// True for exits whose instruction is completed by the next run() with the caller's answer.
 bool wants_answer(ExitCode code) {

@@ -13,7 +13,7 @@ LONGER = set()  # tables and generated files that may have more lines
 # (vlapic_icr.cpp: vlapic.hpp), or one of these.
 FAMILIES = {
     "src/api": ("bhyve/vm.hpp", "bhyve/own_vm.hpp", "api/control_protocol.hpp",
-                "api/control_impl.hpp"),
+                "api/control_impl.hpp", "api/vmmapi_context.hpp"),
     "src/engine/soft/interp": ("engine/soft/interp/tables.hpp", "engine/soft/interp/alu_ops.hpp"),
     "src/engine/soft/replay": ("engine/soft/replay/replay.hpp", "engine/soft/replay/special.hpp"),
     "src/engine/soft/runtime": ("engine/soft/cpu.hpp",),

@@ -4,7 +4,7 @@ import unittest
 
 from cli_case import CliCase, SPIN, bzimage
 
-USAGE, ERROR = 1, 4
+USAGE, ERROR, PINNING = 1, 4, 64
 
 
 class BadInput(CliCase):
@@ -31,8 +31,20 @@ class BadInput(CliCase):
     def test_options_that_are_gone_or_not_here(self):
         self.refused(ERROR, "-M|-m", "-M", "1G", "vm")
         self.refused(ERROR, "-b|com1", "-b", "vm")
-        for option in ("-G", "-n", "-r"):
-            self.refused(ERROR, option + "|not in this build", option, "x", "vm")
+        for option, value in (("-G", "w127.0.0.1:1234"), ("-n", "id=0,size=1G,cpus=0-3"),
+                              ("-r", "file")):
+            self.refused(ERROR, option + "|not in this build", option, value, "vm")
+        self.refused(ERROR, "-G x|port", "-G", "x", "vm")
+        self.refused(ERROR, "-n id=9|id=0-7", "-n", "id=9", "vm")
+        self.refused(1, "-m", "-M", "1G", "vm", tool="bhyveload")
+
+    def test_nearest_words(self):
+        self.refused(USAGE, "--kernle|'--kernel'", "--kernle", "x", "vm")
+        self.refused(ERROR, "'hostbrige'|'hostbridge'", "-s", "0,hostbrige", "vm")
+        self.refused(ERROR, "'com11'|'com1'", "-s", "31,lpc", "-l", "com11,stdio", "vm")
+        self.refused(USAGE, "--get-rxa|'--get-rax'", "--vm=vm", "--get-rxa", tool="bhyvectl")
+        self.refused(USAGE, "hlt_exti|'hlt_exit'", "--vm=vm", "--capname=hlt_exti", "--getcap",
+                     tool="bhyvectl")
 
     def test_names(self):
         for name in ("../x", "a/b", ".hidden", "a\nb", "n" * 230, "", "/"):
@@ -52,8 +64,9 @@ class BadInput(CliCase):
 
     def test_pinning(self):
         for text in ("1", "0:", "0:x", "0:1:2", "-1:0", "0:1024"):
-            self.refused(ERROR, f"-p {text}|vcpu:hostcpu", "-p", text, "vm")
-        self.refused(ERROR, "vcpu.0.cpuset=1023", "-p", "0:1023", "vm")
+            self.refused(PINNING, f"-p {text}|vcpu:hostcpu", "-p", text, "vm")
+        self.refused(PINNING, "-p 0:1023|not this process's", "-p", "0:1023", "vm")
+        self.refused(ERROR, "vcpu.0.cpuset=1023", "-o", "vcpu.0.cpuset=1023", "vm")
 
     def test_pci_devices(self):
         self.refused(ERROR, "-s 32,lpc|slot 0-31", "-s", "32,lpc", "vm")
@@ -69,7 +82,7 @@ class BadInput(CliCase):
 
     def test_lpc_devices(self):
         lpc = ("-s", "31,lpc")
-        self.refused(ERROR, "'com5'|-l help", *lpc, "-l", "com5,stdio", "vm")
+        self.refused(ERROR, "'com5'|'com1'", *lpc, "-l", "com5,stdio", "vm")
         self.refused(ERROR, "-l com1|value", *lpc, "-l", "com1", "vm")
         self.refused(ERROR, "-l com1|lpc", "-l", "com1,stdio", "vm")
         self.refused(ERROR, "-l com1,tcp=5000|ADDRESS:PORT", *lpc, "-l", "com1,tcp=5000", "vm")

@@ -18,4 +18,9 @@ namespace tool {
 /// vcpu:hostcpu, added to vcpu.N.cpuset
 [[nodiscard]] bhyve::Result<void> add_pinning(bhyve::Config& config, std::string_view text);
 
+/// [w][address:]port -> gdb.*
+[[nodiscard]] bhyve::Result<void> set_gdb(bhyve::Config& config, std::string_view text);
+/// id=N,size=SIZE,cpus=SET[,domain_policy=POLICY] -> domains.N.*
+[[nodiscard]] bhyve::Result<void> add_numa_domain(bhyve::Config& config, std::string_view text);
+
 }  // namespace tool

@@ -52,6 +52,7 @@ Configuration
   -o VARIABLE=VALUE set a configuration variable; config.dump=true prints them all
   -k FILE           read variables from a file, one VARIABLE=VALUE a line
   -K LAYOUT         keyboard layout
+  --dry-run         print the resolved machine and what of it this build lacks; run nothing
   -D                destroy the VM when the guest powers itself off
   -h, --help        this text
   --version         the version
@@ -63,7 +64,7 @@ Variables of this implementation (with -o)
   cpu.hypervisor=bhyve|kvm|none
 
 Exit status: 0 the guest rebooted, 1 powered off (also: wrong usage), 2 halted,
-3 triple fault, 4 error; with -l pc-testdev what the guest wrote to port F4h * 2 + 1.
+3 triple fault, 4 error, 64 a bad -p; with -l pc-testdev what the guest wrote to port F4h * 2 + 1.
 )";
 
 }  // namespace

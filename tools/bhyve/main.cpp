@@ -37,6 +37,12 @@ int run(const tool::Options& options) {
     case Action::dump:
       fmt::print("{}", options.config.dump());
       return tool::status_usage;
+    case Action::describe: {
+      const auto text = bhyve::describe_machine(options.config);
+      if (!text) return complain(tool::status_error, text.error().message);
+      fmt::print("{}", *text);
+      return 0;
+    }
     case Action::run: break;
   }
   const auto result = bhyve::run_vm(options.config, bhyve::CallerThread::is_confined);

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "bhyve/vm.hpp"
+#include "bhyve/words.hpp"
 #include "device_options.hpp"
 
 namespace tool {
@@ -45,18 +46,17 @@ struct Absent final {
   const char* what;
 };
 constexpr auto absent = std::to_array<Absent>({
-    {'G', "the debugger stub is"},
-    {'n', "NUMA domains are"},
     {'r', "resuming from a snapshot is"},
 });
 
 constexpr const char* letters = ":abACDeHhIPSuWwxYc:f:G:g:K:k:l:m:M:n:o:p:r:s:U:";
 
-enum LongOption : int { opt_kernel = 256, opt_initrd, opt_append, opt_version };
+enum LongOption : int { opt_kernel = 256, opt_initrd, opt_append, opt_dry_run, opt_version };
 constexpr auto long_options = std::to_array<option>({
     {"kernel", required_argument, nullptr, opt_kernel},
     {"initrd", required_argument, nullptr, opt_initrd},
     {"append", required_argument, nullptr, opt_append},
+    {"dry-run", no_argument, nullptr, opt_dry_run},
     {"help", no_argument, nullptr, 'h'},
     {"version", no_argument, nullptr, opt_version},
     {nullptr, 0, nullptr, 0},
@@ -104,7 +104,10 @@ tl::expected<void, OptionError> apply(int letter, Options& options) {
       return {};
     case 'm': return named(shown, argument, set_memory(config, argument));
     case 'o': return named(shown, argument, config.set_assignment(argument));
-    case 'p': return named(shown, argument, add_pinning(config, argument));
+    case 'p':
+      if (auto ok = add_pinning(config, argument); !ok)
+        return wrong(status_pinning, fmt::format("-p {}: {}", argument, ok.error().message));
+      return {};
     case 's':
       if (argument == std::string_view("help")) options.action = Options::Action::pci_help;
       else return named(shown, argument, set_pci_device(config, argument));
@@ -117,7 +120,10 @@ tl::expected<void, OptionError> apply(int letter, Options& options) {
     case 'g':
       return wrong(status_error, fmt::format("-{}: the old debug ports of bhyve are gone: use -l "
                                              "com1,stdio for a console", shown));
+    case 'G': return named(shown, argument, set_gdb(config, argument));
+    case 'n': return named(shown, argument, add_numa_domain(config, argument));
     case 'h': options.action = Options::Action::help; return {};
+    case opt_dry_run: options.dry_run = true; return {};
     case opt_version: options.action = Options::Action::version; return {};
     case opt_kernel: config.set("boot.kernel", argument); return {};
     case opt_initrd: config.set("boot.initrd", argument); return {};
@@ -130,6 +136,17 @@ tl::expected<void, OptionError> apply(int letter, Options& options) {
 std::string offender(char** argv, int before) {
   if (optopt > 0 && optopt < 256) return fmt::format("-{}", static_cast<char>(optopt));
   return argv[before];
+}
+
+std::string unknown_option(const std::string& word) {
+  std::vector<std::string_view> known;
+  for (const option& o : long_options)
+    if (o.name) known.push_back(o.name);
+  const std::string near = word.starts_with("--")
+                               ? bhyve::nearest_word(word.substr(2, word.find('=') - 2), known)
+                               : std::string();
+  return near.empty() ? fmt::format("{}: unknown option (bhyve --help lists them)", word)
+                      : fmt::format("{}: unknown option, did you mean '--{}'?", word, near);
 }
 
 /// The name of the VM: the one word that is left.
@@ -159,8 +176,7 @@ tl::expected<Options, OptionError> parse_options(int argc, char** argv) {
     const int letter = ::getopt_long(argc, argv, letters, long_options.data(), nullptr);
     if (letter == -1) break;
     if (letter == '?')
-      return wrong(status_usage, fmt::format("{}: unknown option (bhyve --help lists them)",
-                                             offender(argv, before)));
+      return wrong(status_usage, unknown_option(offender(argv, before)));
     if (letter == ':')
       return wrong(status_usage,
                    fmt::format("{}: expected an argument", offender(argv, before)));
@@ -172,6 +188,7 @@ tl::expected<Options, OptionError> parse_options(int argc, char** argv) {
   const auto dump = options.config.get_bool("config.dump", false);
   if (!dump) return wrong(status_error, dump.error().message);
   if (*dump) options.action = Options::Action::dump;
+  else if (options.dry_run) options.action = Options::Action::describe;
   return options;
 }
 

@@ -13,7 +13,7 @@ namespace {
 using bhyve::Config;
 using bhyve::Result;
 
-constexpr const char* letters = ":CSc:d:e:h:l:m:o:";
+constexpr const char* letters = ":CSc:d:e:h:l:m:M:o:";
 enum LongOption : int { opt_kernel = 256, opt_initrd, opt_append, opt_help, opt_version };
 constexpr auto long_options = std::to_array<option>({
     {"kernel", required_argument, nullptr, opt_kernel},
@@ -70,6 +70,9 @@ Result<void> apply(int letter, LoadOptions& options) {
       return wrong("-l {}: an OS loader such as userboot.so is a FreeBSD program and cannot run "
                    "here; bhyveload loads kernels itself", optarg);
     case 'm': return set_memory(config, optarg);
+    case 'M':
+      return wrong("-M is gone: give the whole of guest memory with -m, the part above 4 GB is made "
+                   "from it");
     case 'o':
       if (auto ok = config.set_assignment(optarg); !ok)
         return wrong("-o {}: {}", optarg, ok.error().message);

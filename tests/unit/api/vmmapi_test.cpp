@@ -29,8 +29,10 @@ class VmmapiTest : public RunDirTest {
                     [this](const Json& request) { return commands_->run(request); });
     ctx_ = vm_open("vm0");
     ASSERT_NE(ctx_, nullptr);
+    for (int id = -1; id <= 2; ++id) vcpus_.push_back(vm_vcpu_open(ctx_, id));
   }
   void TearDown() override {
+    for (vcpu* v : vcpus_) vm_vcpu_close(v);
     vm_close(ctx_);
     server_.reset();
     vm_.reset();
@@ -43,6 +45,8 @@ class VmmapiTest : public RunDirTest {
     ADD_FAILURE() << "no such counter";
     return 0;
   }
+  /// vCPU `id`; -1 stands for all, 2 does not exist.
+  vcpu* cpu(int id) { return vcpus_[static_cast<usize>(id + 1)]; }
   static int error_of(int result) { return result == 0 ? 0 : errno; }
 
   std::unique_ptr<machine::Machine> machine_;
@@ -50,6 +54,7 @@ class VmmapiTest : public RunDirTest {
   std::optional<VmDirectory> vm_;
   std::optional<ControlServer> server_;
   vmctx* ctx_ = nullptr;
+  std::vector<vcpu*> vcpus_;
 };
 
 TEST_F(VmmapiTest, OpeningTellsWhyItFailed) {
@@ -69,31 +74,32 @@ TEST_F(VmmapiTest, MsiTakesAnyAddressOfTheLocalApicsAndNoOther) {
 }
 
 TEST_F(VmmapiTest, LocalIrqFiresTheEntryOfOneVcpu) {
-  EXPECT_EQ(vm_lapic_local_irq(ctx_, 0, 1), 0);  // LINT1 is NMI on the BSP from the start
+  EXPECT_EQ(vm_lapic_local_irq(cpu(0), 1), 0);  // LINT1 is NMI on the BSP from the start
   EXPECT_EQ(lvts(0, 1), 1u);
-  EXPECT_EQ(vm_lapic_local_irq(ctx_, -1, 1), 0);
+  EXPECT_EQ(vm_lapic_local_irq(cpu(-1), 1), 0);
   EXPECT_EQ(lvts(0, 1), 2u);
-  EXPECT_EQ(vm_lapic_local_irq(ctx_, 0, 2), 0);  // masked: success, and nothing happens
+  EXPECT_EQ(vm_lapic_local_irq(cpu(0), 2), 0);  // masked: success, and nothing happens
   EXPECT_EQ(lvts(0, 2), 0u);
-  EXPECT_EQ(error_of(vm_lapic_local_irq(ctx_, 2, 1)), EINVAL);
-  EXPECT_EQ(error_of(vm_lapic_local_irq(ctx_, -2, 1)), EINVAL);
-  EXPECT_EQ(error_of(vm_lapic_local_irq(ctx_, 0, 7)), EINVAL);
-  EXPECT_EQ(error_of(vm_lapic_local_irq(ctx_, 0, -1)), EINVAL);
+  EXPECT_EQ(error_of(vm_lapic_local_irq(cpu(2), 1)), EINVAL);
+  EXPECT_EQ(vm_vcpu_open(ctx_, -2), nullptr);
+  EXPECT_EQ(error_of(vm_lapic_local_irq(nullptr, 1)), EINVAL);
+  EXPECT_EQ(error_of(vm_lapic_local_irq(cpu(0), 7)), EINVAL);
+  EXPECT_EQ(error_of(vm_lapic_local_irq(cpu(0), -1)), EINVAL);
 }
 
 TEST_F(VmmapiTest, NmiNeedsAVcpu) {
-  EXPECT_EQ(vm_inject_nmi(ctx_, 0), 0);
-  EXPECT_EQ(error_of(vm_inject_nmi(ctx_, 2)), EINVAL);
-  EXPECT_EQ(error_of(vm_inject_nmi(ctx_, -1)), EINVAL);
+  EXPECT_EQ(vm_inject_nmi(cpu(0)), 0);
+  EXPECT_EQ(error_of(vm_inject_nmi(cpu(2))), EINVAL);
+  EXPECT_EQ(error_of(vm_inject_nmi(cpu(-1))), EINVAL);
 }
 
 TEST_F(VmmapiTest, PassthroughInterruptsNeedAnAssignedDevice) {
-  EXPECT_EQ(error_of(vm_setup_pptdev_msi(ctx_, 0, 3, 0, 0, 0xfee0'0000, 0x40, 1)), ENXIO);
-  EXPECT_EQ(error_of(vm_setup_pptdev_msix(ctx_, 0, 3, 0, 0, 0, 0xfee0'0000, 0x40, 0)), ENXIO);
-  EXPECT_EQ(error_of(vm_setup_pptdev_msi(ctx_, 0, 256, 0, 0, 0xfee0'0000, 0x40, 1)), EINVAL);
-  EXPECT_EQ(error_of(vm_setup_pptdev_msi(ctx_, 0, 3, 0, 0, 0xfee0'0000, 0x40, 33)), EINVAL);
-  EXPECT_EQ(error_of(vm_setup_pptdev_msix(ctx_, 0, 3, 0, 8, 0, 0xfee0'0000, 0x40, 0)), EINVAL);
-  EXPECT_EQ(error_of(vm_setup_pptdev_msix(ctx_, 0, 3, 0, 0, -1, 0xfee0'0000, 0x40, 0)), EINVAL);
+  EXPECT_EQ(error_of(vm_setup_pptdev_msi(ctx_, 3, 0, 0, 0xfee0'0000, 0x40, 1)), ENXIO);
+  EXPECT_EQ(error_of(vm_setup_pptdev_msix(ctx_, 3, 0, 0, 0, 0xfee0'0000, 0x40, 0)), ENXIO);
+  EXPECT_EQ(error_of(vm_setup_pptdev_msi(ctx_, 256, 0, 0, 0xfee0'0000, 0x40, 1)), EINVAL);
+  EXPECT_EQ(error_of(vm_setup_pptdev_msi(ctx_, 3, 0, 0, 0xfee0'0000, 0x40, 33)), EINVAL);
+  EXPECT_EQ(error_of(vm_setup_pptdev_msix(ctx_, 3, 0, 8, 0, 0xfee0'0000, 0x40, 0)), EINVAL);
+  EXPECT_EQ(error_of(vm_setup_pptdev_msix(ctx_, 3, 0, 0, -1, 0xfee0'0000, 0x40, 0)), EINVAL);
 }
 
 }  // namespace

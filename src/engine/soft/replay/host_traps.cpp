@@ -86,6 +86,10 @@ void install_host_traps() {
   });
 }
 
-void prepare_signal_stack() { thread_local const SignalStack stack; (void)stack; }
+void prepare_signal_stack() {
+  // initial-exec: the same object serves the tools and libvmmapi.so.
+  [[gnu::tls_model("initial-exec")]] thread_local const SignalStack stack;
+  (void)stack;
+}
 
 }  // namespace bhyve::soft
