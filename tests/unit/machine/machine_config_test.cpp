@@ -86,7 +86,7 @@ TEST(MachineConfig, AbsentDevicesAreNamed) {
             "pci.0.3.0.device=vortex: unknown device");
   EXPECT_EQ(refusal({{"lpc.tpm", "swtpm"}}), "-l tpm: this device is not in this build");
   EXPECT_EQ(refusal({{"gdb.port", "1234"}}),
-            "gdb.port=1234: the debugger stub is not in this build");
+            "-G 1234: the debugger stub is not in this build");
   EXPECT_EQ(refusal({{"engine", "kvm"}}),
             "engine=kvm: not available in this build; expected auto or soft");
 }
