@@ -27,6 +27,7 @@ void Hold::take(Hold& other) {
   gpa_ = other.gpa_;
   length_ = other.length_;
   access_ = other.access_;
+  tracked_ = other.tracked_;
   first_ = other.first_;
   more_ = std::exchange(other.more_, {});
   segments_ = std::exchange(other.segments_, {});

@@ -45,6 +45,7 @@ class Hold final {
   Gpa gpa_{};
   u64 length_ = 0;
   Prot access_ = Prot::none;
+  bool tracked_ = false;             ///< its pages of RAM are known to RamPages
   Range first_{};                    ///< all of it, in the common case: no allocation
   std::vector<Range> more_;          ///< every range, when there are several
   std::vector<VmObject*> segments_;  ///< pinned; RAM is not listed: it stays

@@ -16,9 +16,9 @@ bool VmMap::overlaps(u64 start, u64 end) const {
   return before->first + before->second.length > start;
 }
 
-bool VmMap::add_segment(u64 start, u64 length, Prot prot, VmObject* object, std::string name) {
-  if (overlaps(start, start + length)) return false;
-  segments_.emplace(start, Segment{length, prot, object, std::move(name)});
+bool VmMap::add_segment(u64 start, Segment segment) {
+  if (overlaps(start, start + segment.length)) return false;
+  segments_.emplace(start, std::move(segment));
   return true;
 }
 
@@ -41,7 +41,7 @@ std::optional<VmMap::Entry> VmMap::find(u64 gpa) const {
   if (above != segments_.begin()) {
     const auto& [start, s] = *std::prev(above);
     floor = start + s.length;
-    if (gpa < floor) return Entry{start, floor, s.prot, s.object, 0, s.name};
+    if (gpa < floor) return Entry{start, floor, s.prot, s.object, 0, s.name, s.uncacheable};
   }
   const u64 ceiling = above == segments_.end() ? ~u64{0} : above->first;
   for (const Ram& r : ram_) {
@@ -55,7 +55,7 @@ std::optional<VmMap::Entry> VmMap::find(u64 gpa) const {
 std::vector<VmMap::Entry> VmMap::entries() const {
   std::vector<Entry> all;
   for (const auto& [start, s] : segments_)
-    all.push_back({start, start + s.length, s.prot, s.object, 0, s.name});
+    all.push_back({start, start + s.length, s.prot, s.object, 0, s.name, s.uncacheable});
   for (const Ram& r : ram_) {
     u64 at = r.start;
     while (at < r.end) {

@@ -8,6 +8,7 @@
 #include "base/types.hpp"
 #include "mem/prot.hpp"
 #include "mem/vm_object.hpp"
+#include "pmap/arena.hpp"
 
 namespace bhyve::mem {
 
@@ -22,22 +23,24 @@ class VmMap final {
     VmObject* object = nullptr;
     u64 offset = 0;  ///< of `start`, into the object
     std::string_view name;
+    bool uncacheable = false;  ///< device memory
 
+    [[nodiscard]] bool ram() const { return object->bank() == pmap::FrameArena::ram_bank; }
     [[nodiscard]] std::byte* host(u64 gpa) const { return object->data() + offset + (gpa - start); }
   };
 
   /// RAM in [start, end); its offset in the object is its address.
   void add_ram(u64 start, u64 end, VmObject* object);
-  /// False on overlap with another segment. The range must be sane (start < end).
-  [[nodiscard]] bool add_segment(u64 start, u64 length, Prot prot, VmObject* object,
-                                 std::string name);
   /// Takes the segment that starts at `start` out; the caller may add it again.
   struct Segment {
     u64 length;
     Prot prot;
     VmObject* object;
     std::string name;
+    bool uncacheable = false;
   };
+  /// False on overlap with another segment. The range must be sane (start < end).
+  [[nodiscard]] bool add_segment(u64 start, Segment segment);
   [[nodiscard]] std::optional<Segment> remove_segment(u64 start);
   [[nodiscard]] const Segment* segment(u64 start) const;
 

@@ -1,6 +1,7 @@
 #pragma once
 #include <atomic>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/error.hpp"
@@ -16,8 +17,21 @@ namespace bhyve::mem {
 class VmObject final {
  public:
   /// `size` bytes (whole pages) of zeros for arena bank `bank`; `name` shows in /proc/PID/maps.
+  /// `huge`: by huge pages where the host gives them.
   [[nodiscard]] static Result<std::unique_ptr<VmObject>> create(const std::string& name,
-                                                                unsigned bank, u64 size);
+                                                                unsigned bank, u64 size,
+                                                                bool huge = false);
+  /// A piece of a file in a scatter list: whole pages of it.
+  struct Piece {
+    int fd;  ///< stays the caller's
+    u64 offset, length;
+  };
+  /// The pieces one after the other (bhyve: OBJT_SG): shared with whoever maps the files, for device
+  /// memory and saved images. `writable`: the files are open for writing and guests may write them.
+  [[nodiscard]] static Result<std::unique_ptr<VmObject>> map_files(const std::string& name,
+                                                                   unsigned bank,
+                                                                   std::span<const Piece> pieces,
+                                                                   bool writable);
   ~VmObject();
   VmObject(const VmObject&) = delete;
   VmObject& operator=(const VmObject&) = delete;
@@ -29,6 +43,8 @@ class VmObject final {
   [[nodiscard]] u64 resident_bytes() const;
   /// The host could not back a page of it: the VM must stop.
   [[nodiscard]] bool lost() const noexcept { return backing_.lost(); }
+  /// Anonymous memory: discard() empties it for reuse. Files keep what they have.
+  [[nodiscard]] bool anonymous() const { return static_cast<bool>(fd_); }
   /// Gives every page back to the host; the mapping stays and reads as zero.
   void discard();
 

@@ -52,7 +52,7 @@ Result<std::unique_ptr<Vmspace>> Vmspace::create(const Options& options) {
 
 Result<void> Vmspace::init() {
   const u64 size = options_.highmem ? high_base + options_.highmem : options_.lowmem;
-  auto ram = VmObject::create("guest-ram", pmap::FrameArena::ram_bank, size);
+  auto ram = VmObject::create("guest-ram", pmap::FrameArena::ram_bank, size, !options_.resident);
   if (!ram) return tl::make_unexpected(ram.error());
   VmObject* object = ram->get();
   impl_->objects.push_back(std::move(*ram));
@@ -61,12 +61,27 @@ Result<void> Vmspace::init() {
   if (options_.highmem) impl_->map.add_ram(high_base, size, object);
   pmap_ = std::make_unique<pmap::Pmap>(pmap::PmapType::pt_ept, arena_, options_.ept);
   code_pages_ = std::make_unique<CodePages>((high_base + options_.highmem) >> page_shift);
+  pages_ = std::make_unique<RamPages>(size >> page_shift, object->data(), object->fd());
+  pages_->set_pmap(*pmap_);
+  pages_->set_around(options_.fault_around);
+  return options_.resident ? start_pager() : Result<void>();
+}
+
+Result<void> Vmspace::start_pager() {
+  constexpr u64 least = MiB;
+  if (options_.resident < least)
+    return fail(EINVAL, "memory.resident={}: expected at least 1M", options_.resident);
+  auto swap = SwapFile::open(options_.swap, impl_->objects.front()->size());
+  if (!swap) return tl::make_unexpected(swap.error());
+  pages_->set_swap(std::move(*swap), options_.resident >> page_shift);
+  pager_ = std::make_unique<Pager>(*pages_);
   return {};
 }
 
 Vmspace::~Vmspace() {
   if (const u64 left = holds_outstanding())
     log_warn("guest memory: {} holds were not released", left);
+  pager_.reset();
 }
 
 bool Vmspace::lost_memory() const {
@@ -78,31 +93,55 @@ int Vmspace::ram_fd() const {
   return impl_->objects.front()->fd();
 }
 
+/// The bank of the object that comes next: that of page tables is the second.
+unsigned Vmspace::next_bank() const {
+  return static_cast<unsigned>(impl_->objects.size()) + 1;
+}
+
 Result<std::byte*> Vmspace::add_segment(Gpa gpa, u64 length, Prot prot, std::string name) {
   if (auto ok = check_range(gpa, length); !ok) return tl::make_unexpected(ok.error());
   const std::unique_lock guard(impl_->lock);
   auto& parked = impl_->parked;
   const auto reuse = std::ranges::find(parked, length, &VmObject::size);
-  VmObject* object = reuse == parked.end() ? nullptr : *reuse;
-  std::unique_ptr<VmObject> fresh;
-  if (!object) {
-    const auto bank = static_cast<unsigned>(impl_->objects.size()) + 1;  // the tables' bank is 1
+  if (reuse == parked.end()) {
+    const unsigned bank = next_bank();
     if (bank >= pmap::FrameArena::bank_max || length > u64{1} << pmap::FrameArena::bank_shift)
       return fail(ENOSPC, "segment \"{}\": too many segments, or too large", name);
     auto made = VmObject::create(name, bank, length);
     if (!made) return tl::make_unexpected(made.error());
-    fresh = std::move(*made);
-    object = fresh.get();
+    return insert(gpa, prot, std::move(name), std::move(*made), false);
   }
-  if (!impl_->map.add_segment(gpa.value(), length, prot, object, name))
+  VmObject* const object = *reuse;
+  if (!impl_->map.add_segment(gpa.value(), {length, prot, object, name}))
     return fail(EEXIST, "segment \"{}\" at {:#x}: the range has a segment", name, gpa.value());
-  if (fresh) {
-    arena_.set_bank(object->bank(), object->data());
-    impl_->objects.push_back(std::move(fresh));
-  } else {
-    object->discard();  // a vCPU may have written between its removal and the invalidation
-    parked.erase(reuse);
-  }
+  object->discard();  // a vCPU may have written between its removal and the invalidation
+  parked.erase(reuse);
+  remap(gpa.value(), length);
+  return object->data();
+}
+
+Result<std::byte*> Vmspace::add_file_segment(Gpa gpa, Prot prot, std::string name,
+                                             std::span<const VmObject::Piece> pieces,
+                                             bool uncacheable) {
+  const std::unique_lock guard(impl_->lock);
+  const unsigned bank = next_bank();
+  if (bank >= pmap::FrameArena::bank_max)
+    return fail(ENOSPC, "segment \"{}\": too many segments", name);
+  auto made = VmObject::map_files(name, bank, pieces, has(prot, Prot::write));
+  if (!made) return tl::make_unexpected(made.error());
+  if (auto ok = check_range(gpa, (*made)->size()); !ok) return tl::make_unexpected(ok.error());
+  return insert(gpa, prot, std::move(name), std::move(*made), uncacheable);
+}
+
+/// Map lock held.
+Result<std::byte*> Vmspace::insert(Gpa gpa, Prot prot, std::string name,
+                                   std::unique_ptr<VmObject> fresh, bool uncacheable) {
+  VmObject* const object = fresh.get();
+  const u64 length = object->size();
+  if (!impl_->map.add_segment(gpa.value(), {length, prot, object, name, uncacheable}))
+    return fail(EEXIST, "segment \"{}\" at {:#x}: the range has a segment", name, gpa.value());
+  arena_.set_bank(object->bank(), object->data());
+  impl_->objects.push_back(std::move(fresh));
   remap(gpa.value(), length);
   return object->data();
 }
@@ -115,7 +154,7 @@ Result<void> Vmspace::remove_segment(Gpa gpa) {
   const auto segment = impl_->map.remove_segment(gpa.value());
   remap(gpa.value(), segment->length);
   segment->object->discard();
-  impl_->parked.push_back(segment->object);
+  if (segment->object->anonymous()) impl_->parked.push_back(segment->object);
   return {};
 }
 
@@ -125,9 +164,9 @@ Result<void> Vmspace::move_segment(Gpa from, Gpa to) {
   if (!found) return fail(ENOENT, "no segment starts at {:#x}", from.value());
   if (auto ok = check_range(to, found->length); !ok) return ok;
   const auto s = impl_->map.remove_segment(from.value());
-  if (!impl_->map.add_segment(to.value(), s->length, s->prot, s->object, s->name)) {
+  if (!impl_->map.add_segment(to.value(), *s)) {
     // Its old place was free a moment ago, under the same lock.
-    static_cast<void>(impl_->map.add_segment(from.value(), s->length, s->prot, s->object, s->name));
+    static_cast<void>(impl_->map.add_segment(from.value(), *s));
     return fail(EEXIST, "segment \"{}\" to {:#x}: the range has a segment", s->name, to.value());
   }
   remap(from.value(), s->length);
@@ -145,7 +184,8 @@ std::vector<Vmspace::MapEntry> Vmspace::entries() const {
   const std::shared_lock guard(impl_->lock);
   std::vector<MapEntry> all;
   for (const VmMap::Entry& e : impl_->map.entries())
-    all.push_back({Gpa(e.start), e.end - e.start, e.prot, std::string(e.name), e.offset});
+    all.push_back({Gpa(e.start), e.end - e.start, e.prot, std::string(e.name), e.offset,
+                   e.object->size()});
   return all;
 }
 

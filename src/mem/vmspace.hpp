@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -8,7 +9,10 @@
 #include "base/error.hpp"
 #include "mem/code_pages.hpp"
 #include "mem/hold.hpp"
+#include "mem/pager.hpp"
 #include "mem/prot.hpp"
+#include "mem/ram_pages.hpp"
+#include "mem/vm_object.hpp"
 #include "pmap/arena.hpp"
 #include "pmap/pmap.hpp"
 
@@ -20,6 +24,16 @@ enum class FaultResult : u8 {
   mmio,      ///< no memory there: device memory or nothing
   denied,    ///< memory, but the access is not allowed (write to ROM): treat as MMIO
   error,     ///< the backing store failed (host out of memory); the VM must stop
+  wait,      ///< it takes a disk or other vCPUs: stop executing the guest and call resolve()
+};
+
+/// What a VM's memory is and does, in pages unless said otherwise.
+struct VmspaceStats final {
+  u64 resident_bytes = 0;  ///< guest memory that host pages back
+  u64 wired_bytes = 0;
+  u64 table_pages = 0;
+  pmap::PmapStats pmap;
+  PagerStats pager;
 };
 
 /// The guest-physical address space of one VM: map entries over objects, the pmap of type PT_EPT
@@ -35,6 +49,8 @@ class Vmspace final {
     u64 highmem = 0;        ///< bytes from 4 GiB
     pmap::PmapFlags ept{};  ///< what the "hardware" below can do
     u64 fault_around = 16;  ///< pages entered by a RAM fault: a power of two, 1 = only the one
+    u64 resident = 0;       ///< bytes of RAM that may be in host memory at once; 0: no pager
+    std::string swap{};     ///< file or folder for the pages that are not (SwapFile::open())
   };
   [[nodiscard]] static Result<std::unique_ptr<Vmspace>> create(const Options& options);
   ~Vmspace();
@@ -47,8 +63,18 @@ class Vmspace final {
   /// The memfd behind RAM; file offset = guest-physical address.
   [[nodiscard]] int ram_fd() const;
 
-  /// Resolves a nested fault (bhyve: VM_EXITCODE_PAGING).
+  /// Resolves a nested fault (bhyve: VM_EXITCODE_PAGING) if that takes no waiting: first the
+  /// emulation of accessed and dirty flags, then the regular handler.
   [[nodiscard]] FaultResult fault(Gpa gpa, Prot access);
+  /// The same for a fault that has to wait; never returns `wait`.
+  [[nodiscard]] FaultResult resolve(Gpa gpa, Prot access);
+  /// Blocks while the pager has more in host memory than it may. For a vCPU that does not execute
+  /// the guest, before resolve(); false: the pager has failed, see failure().
+  [[nodiscard]] bool wait_for_room() { return pages_->wait_for_room(); }
+  /// Why the backing store failed.
+  [[nodiscard]] std::optional<std::string> failure() const { return pages_->failure(); }
+  /// How to know that no vCPU uses translations from before a generation; set before vCPUs run.
+  void set_barrier(VcpuBarrier::Passed passed) { pages_->barrier().set(std::move(passed)); }
 
   /// vm_gpa_hold(): makes [gpa, gpa + length) present with `access` and pins it. Empty result when
   /// any page of it is not memory or lacks the right. Never throws; any gpa and length are safe.
@@ -61,6 +87,15 @@ class Vmspace final {
   /// RAM below it, and overlap with another segment is refused (EEXIST). Returns the host pointer
   /// of its first byte, valid until it is removed. Its memory is zero.
   [[nodiscard]] Result<std::byte*> add_segment(Gpa gpa, u64 length, Prot prot, std::string name);
+  /// Adds a segment over pieces of files (a scatter list): a device's memory or a file that the
+  /// guest sees. Uncacheable in the EPT if asked. Errors as above, and those of the files.
+  [[nodiscard]] Result<std::byte*> add_file_segment(Gpa gpa, Prot prot, std::string name,
+                                                    std::span<const VmObject::Piece> pieces,
+                                                    bool uncacheable);
+  /// RAM begins as what the file (laid out as guest-physical memory) has; its holes are zeros. Pages
+  /// stay in the file, shared with others, until they are written or held. Before anything has
+  /// touched RAM. The file must not change while the Vmspace lives.
+  [[nodiscard]] Result<void> attach_image(int fd);
   /// Removes the segment that starts at `gpa` and gives its memory back: ENOENT when there is none,
   /// EBUSY when it is held. The host mapping stays (a vCPU may use it until it sees the
   /// invalidation) and serves a later segment of the same length.
@@ -69,12 +104,30 @@ class Vmspace final {
   /// good.
   [[nodiscard]] Result<void> move_segment(Gpa from, Gpa to);
 
+  /// Returns which pages of [start, start + 64 * bits.size() pages) were written since the last
+  /// call, bit 0 first, and clears that: what the caller copies of them now is not lost. Guest runs;
+  /// not for a thread that executes it. Whole pages of RAM; EINVAL else.
+  [[nodiscard]] Result<void> take_dirty(Gpa start, std::span<u64> bits);
+  /// Write-protects a range of RAM copy-on-write: from the return on, the sink is given the old
+  /// contents of each page before its first write by anybody. One sink at a time (EBUSY).
+  [[nodiscard]] Result<void> protect_cow(Gpa start, u64 length, RamPages::CowSink sink);
+  void end_cow(Gpa start, u64 length);
+
+  /// Brings a range of RAM into host memory and keeps it there while it is wired: for -S, and for
+  /// whoever maps RAM without our MMU. unwire() ends that. ENOMEM or EPERM name the host's limit.
+  [[nodiscard]] Result<void> wire(Gpa start, u64 length);
+  void unwire(Gpa start, u64 length);
+  [[nodiscard]] Result<void> wire_all();
+
+  [[nodiscard]] VmspaceStats stats() const;
+
   struct MapEntry {
     Gpa start;
     u64 length;
     Prot prot;
     std::string name;  ///< "sysmem" or the segment's
     u64 offset;        ///< into the object
+    u64 object_size = 0;
   };
   /// In order of address; RAM that a segment hides is left out.
   [[nodiscard]] std::vector<MapEntry> entries() const;
@@ -93,13 +146,23 @@ class Vmspace final {
   /// [gpa, gpa + length) shows other memory now: unmaps it and invalidates code from it.
   void remap(u64 gpa, u64 length);
   void try_promotion(u64 gpa);
+  [[nodiscard]] FaultResult handle(Gpa gpa, Prot access, bool may_wait);
+  [[nodiscard]] bool hold_ram(u64 start, u64 end, bool write);
+  void release_ram(const Hold& hold, bool written);
+  [[nodiscard]] Result<void> start_pager();
+  [[nodiscard]] Result<std::byte*> insert(Gpa gpa, Prot prot, std::string name,
+                                          std::unique_ptr<VmObject> fresh, bool uncacheable);
+  [[nodiscard]] unsigned next_bank() const;
+  [[nodiscard]] Result<void> check_ram(Gpa start, u64 length) const;
   [[nodiscard]] Result<void> init();
 
   Options options_;
   pmap::FrameArena arena_;
   std::unique_ptr<pmap::Pmap> pmap_;
   std::unique_ptr<CodePages> code_pages_;
+  std::unique_ptr<RamPages> pages_;
   std::unique_ptr<Impl> impl_;
+  std::unique_ptr<Pager> pager_;
 };
 
 }  // namespace bhyve::mem

@@ -9,6 +9,14 @@
 namespace bhyve::mem {
 
 FaultResult Vmspace::fault(Gpa gpa, Prot access) {
+  return handle(gpa, access, false);
+}
+
+FaultResult Vmspace::resolve(Gpa gpa, Prot access) {
+  return handle(gpa, access, true);
+}
+
+FaultResult Vmspace::handle(Gpa gpa, Prot access, bool may_wait) {
   const u64 page = gpa.page().value();
   const bool write = has(access, Prot::write);
   if (!has(access, Prot::exec) && pmap_->emulate_accessed_dirty(page, write))
@@ -17,6 +25,11 @@ FaultResult Vmspace::fault(Gpa gpa, Prot access) {
   const auto entry = impl_->map.find(gpa.value());
   if (!entry) return FaultResult::mmio;
   if (!has(entry->prot, access)) return FaultResult::denied;
+  if (entry->ram() && pages_->tracked()) {
+    const FaultResult result = pages_->fault(page, entry->prot, access, may_wait);
+    if (result == FaultResult::resolved) try_promotion(page);
+    return result;
+  }
   pmap::Mapping mapping = mapping_of(*entry, page);
   mapping.accessed = true;
   mapping.modified = write;
@@ -54,17 +67,26 @@ Hold Vmspace::hold(Gpa gpa, u64 length, Prot access) {
     if (!entry || !has(entry->prot, access)) return {};
     at = entry->end;
   }
+  const bool write = has(access, Prot::write);
+  const bool tracked = pages_->tracked();
   for (u64 at = start; at < end;) {
     const auto entry = impl_->map.find(at);
     const u64 stop = std::min(end, entry->end);
-    if (has(access, Prot::write)) {
+    if (tracked && entry->ram()) {
+      if (!hold_ram(at, stop, write)) {
+        release_ram(hold, false);
+        return {};
+      }
+    } else if (write) {
       const u64 page = at & ~page_mask;
       const u64 pages = (align_up(stop, page_size) - page) >> page_shift;
-      if (!pmap_->fill_dirty(page, mapping_of(*entry, page), pages)) return {};
+      if (!pmap_->fill_dirty(page, mapping_of(*entry, page), pages)) {
+        if (tracked) release_ram(hold, false);
+        return {};
+      }
     }
     hold.append({entry->host(at), stop - at});
-    if (entry->object->bank() != pmap::FrameArena::ram_bank)
-      hold.segments_.push_back(entry->object);
+    if (!entry->ram()) hold.segments_.push_back(entry->object);
     at = stop;
   }
   for (VmObject* segment : hold.segments_) segment->pin();
@@ -73,7 +95,35 @@ Hold Vmspace::hold(Gpa gpa, u64 length, Prot access) {
   hold.gpa_ = gpa;
   hold.length_ = length;
   hold.access_ = access;
+  hold.tracked_ = tracked;
   return hold;
+}
+
+/// Brings the pages of RAM in [start, end) in and pins them; all or none.
+bool Vmspace::hold_ram(u64 start, u64 end, bool write) {
+  const u64 first = start >> page_shift, last = (end - 1) >> page_shift;
+  for (u64 page = first; page <= last; ++page) {
+    if (pages_->hold(page, write)) continue;
+    while (page > first) pages_->release(--page, false);
+    return false;
+  }
+  return true;
+}
+
+/// The pages of RAM are found by where the ranges lie: the map may have changed since.
+void Vmspace::release_ram(const Hold& hold, bool written) {
+  const VmObject& ram = *impl_->objects.front();
+  const auto release = [&](const Hold::Range& r) {
+    const u64 from = static_cast<u64>(r.data - ram.data());
+    if (!r.data || r.data < ram.data() || from >= ram.size()) return;
+    const u64 end = std::min<u64>(from + r.size, ram.size());
+    for (u64 page = from >> page_shift; page <= (end - 1) >> page_shift; ++page)
+      pages_->release(page, written);
+  };
+  if (hold.more_.empty())
+    release(hold.first_);
+  else
+    for (const Hold::Range& r : hold.more_) release(r);
 }
 
 void Vmspace::release(Hold& hold) {
@@ -83,6 +133,7 @@ void Vmspace::release(Hold& hold) {
     const u64 last = (hold.gpa_ + (hold.length_ - 1)).page_number();
     for (u64 page = hold.gpa_.page_number(); page <= last; ++page) code_pages_->written(page);
   }
+  if (hold.tracked_) release_ram(hold, has(hold.access_, Prot::write));
   for (VmObject* segment : hold.segments_) segment->unpin();
   impl_->holds.fetch_sub(1, std::memory_order_release);
 }

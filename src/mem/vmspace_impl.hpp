@@ -17,6 +17,8 @@ struct Vmspace::Impl {
   std::vector<std::unique_ptr<VmObject>> objects;
   std::vector<VmObject*> parked;  ///< objects of removed segments, empty, for reuse
   std::atomic<u64> holds{0};
+  std::atomic<u64> wired{0};  ///< pages
+  bool cow = false;           ///< somebody protects pages copy-on-write; under the exclusive lock
   std::atomic<u64> last_region{0};  ///< of 2 MiB, where the last fault was
 };
 
@@ -26,6 +28,7 @@ struct Vmspace::Impl {
   m.frame = pmap::FrameArena::address(entry.object->bank(), entry.offset + (gpa - entry.start));
   m.write = has(entry.prot, Prot::write);
   m.exec = has(entry.prot, Prot::exec);
+  m.uncacheable = entry.uncacheable;
   return m;
 }
 

@@ -14,7 +14,7 @@ class VmMapTest : public testing::Test {
 };
 
 TEST_F(VmMapTest, ASegmentHidesRamAndCutsItInTwo) {
-  ASSERT_TRUE(map.add_segment(0x8000, 0x4000, Prot::rx, rom.get(), "rom"));
+  ASSERT_TRUE(map.add_segment(0x8000, {0x4000, Prot::rx, rom.get(), "rom"}));
   const auto below = map.find(0x7fff), at = map.find(0x8000), above = map.find(0xc000);
   ASSERT_TRUE(below && at && above);
   EXPECT_EQ(below->object, ram.get());
@@ -31,17 +31,17 @@ TEST_F(VmMapTest, ASegmentHidesRamAndCutsItInTwo) {
 }
 
 TEST_F(VmMapTest, SegmentsNeverOverlap) {
-  ASSERT_TRUE(map.add_segment(0x8000, 0x4000, Prot::rx, rom.get(), "a"));
-  EXPECT_FALSE(map.add_segment(0x8000, 0x1000, Prot::rx, rom.get(), "b"));
-  EXPECT_FALSE(map.add_segment(0x7000, 0x2000, Prot::rx, rom.get(), "b"));
-  EXPECT_FALSE(map.add_segment(0xb000, 0x4000, Prot::rx, rom.get(), "b"));
-  EXPECT_FALSE(map.add_segment(0x0000, 0x4'0000, Prot::rx, rom.get(), "b"));
-  EXPECT_TRUE(map.add_segment(0x4000, 0x4000, Prot::rx, rom.get(), "b"));
-  EXPECT_TRUE(map.add_segment(0xc000, 0x4000, Prot::rx, rom.get(), "c"));
+  ASSERT_TRUE(map.add_segment(0x8000, {0x4000, Prot::rx, rom.get(), "a"}));
+  EXPECT_FALSE(map.add_segment(0x8000, {0x1000, Prot::rx, rom.get(), "b"}));
+  EXPECT_FALSE(map.add_segment(0x7000, {0x2000, Prot::rx, rom.get(), "b"}));
+  EXPECT_FALSE(map.add_segment(0xb000, {0x4000, Prot::rx, rom.get(), "b"}));
+  EXPECT_FALSE(map.add_segment(0x0000, {0x4'0000, Prot::rx, rom.get(), "b"}));
+  EXPECT_TRUE(map.add_segment(0x4000, {0x4000, Prot::rx, rom.get(), "b"}));
+  EXPECT_TRUE(map.add_segment(0xc000, {0x4000, Prot::rx, rom.get(), "c"}));
 }
 
 TEST_F(VmMapTest, RemovingASegmentShowsTheRamAgain) {
-  ASSERT_TRUE(map.add_segment(0, 0x4000, Prot::rx, rom.get(), "rom"));
+  ASSERT_TRUE(map.add_segment(0, {0x4000, Prot::rx, rom.get(), "rom"}));
   EXPECT_EQ(map.entries().size(), 2u);
   EXPECT_FALSE(map.remove_segment(0x1000));
   EXPECT_TRUE(map.remove_segment(0));

@@ -1,0 +1,218 @@
+#include "mem/pager.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.hpp"
+#include "base/thread.hpp"
+
+namespace bhyve::mem {
+namespace {
+
+using State = PageWords::State;
+
+bool all_zero(const std::byte* page) {
+  // The page is unmapped and passed, but whoever takes it back may write: any answer is then fine.
+  const auto* words = reinterpret_cast<const std::atomic<u64>*>(page);
+  for (usize n = 0; n < page_size / sizeof(u64); ++n)
+    if (words[n].load(std::memory_order_relaxed)) return false;
+  return true;
+}
+
+/// Evictable: counted in RAM and held by nobody.
+bool idle(PageWords::Word w) {
+  return PageWords::state(w) == State::resident && PageWords::pins(w) == 0 &&
+         !(w & PageWords::wired);
+}
+
+}  // namespace
+
+Pager::Pager(RamPages& pages) : pages_(pages) {
+  const u64 limit = pages.limit();
+  pages_.set_pressure(limit - limit / 16, [this] { wake(); });
+  thread_ = std::thread([this] { work(); });
+}
+
+Pager::~Pager() {
+  {
+    const std::scoped_lock guard(mutex_);
+    stop_ = true;
+  }
+  wanted_.notify_all();
+  thread_.join();
+}
+
+u64 Pager::low_mark() const {
+  return pages_.limit() - pages_.limit() / 8;
+}
+
+void Pager::wake() {
+  const std::scoped_lock guard(mutex_);
+  pressed_ = true;
+  wanted_.notify_one();
+}
+
+void Pager::work() {
+  block_async_signals();
+  name_this_thread("pager");
+  std::unique_lock guard(mutex_);
+  for (;;) {
+    wanted_.wait(guard, [this] { return pressed_ || stop_; });
+    if (stop_) return;
+    pressed_ = false;
+    guard.unlock();
+    while (pages_.resident() > low_mark() && !pages_.failure()) {
+      const bool some = batch(std::min<u64>(batch_pages, pages_.resident() - low_mark()));
+      pages_.room_made();
+      guard.lock();
+      if (stop_) return;
+      // Everything is held or wired: whoever lets go does not call us.
+      if (!some) wanted_.wait_for(guard, std::chrono::milliseconds(1), [this] { return stop_; });
+      guard.unlock();
+    }
+    guard.lock();
+  }
+}
+
+bool Pager::batch(u64 want) {
+  std::vector<Run> victims;
+  pick(want, victims, false);
+  if (victims.empty()) pick(want, victims, true);
+  if (victims.empty()) return false;
+  pages_.pmap().invalidate_ept();
+  pages_.barrier().wait(pages_.pmap());
+  for (const Run& run : victims) {
+    if (pages_.failure())
+      give_up(run);
+    else
+      write_out(run);
+  }
+  return true;
+}
+
+/// One round of the hand at most. `all`: also what was accessed since the last round.
+void Pager::pick(u64 want, std::vector<Run>& victims, bool all) {
+  const u64 total = pages_.words().pages();
+  for (u64 seen = 0, found = 0; seen < total && found < want;) {
+    if (hand_ >= total) hand_ = 0;
+    const u64 pages = std::min(scan_pages, total - hand_);
+    std::bitset<scan_pages> used;
+    bool any = false;
+    for (u64 n = 0; n < pages && !any; ++n) any = idle(pages_.words()[hand_ + n].load());
+    if (any) {
+      pages_.pmap().clear_accessed(hand_ << page_shift, pages << page_shift,
+                                   [&](u64 va, u64 bytes) {
+                                     const u64 page = va >> page_shift;
+                                     for (u64 n = 0; n < bytes >> page_shift; ++n)
+                                       if (page + n >= hand_ && page + n - hand_ < pages)
+                                         used.set(page + n - hand_);
+                                   });
+      if (all) used.reset();
+      found += unmap(hand_, pages, want - found, used, victims);
+    }
+    seen += pages;
+    hand_ += pages;
+  }
+}
+
+u64 Pager::unmap(u64 first, u64 pages, u64 want, const std::bitset<scan_pages>& used,
+                 std::vector<Run>& victims) {
+  u64 found = 0;
+  PageWords& words = pages_.words();
+  for (u64 region = first; region < first + pages && found < want; region += region_pages) {
+    const u64 end = std::min(region + region_pages, first + pages);
+    const auto guard = pages_.lock(region);
+    const auto victim = [&](u64 p) { return !used[p - first] && idle(words[p].load()); };
+    for (u64 p = region; p < end && found < want; ++p) {
+      if (!victim(p)) continue;
+      Run run{p, 0};
+      while (p < end && found < want && victim(p)) {
+        words.set_state(p, State::evicting);
+        ++run.pages, ++found, ++p;
+      }
+      pages_.pmap().remove_quietly(run.first << page_shift, run.pages << page_shift);
+      victims.push_back(run);
+    }
+  }
+  return found;
+}
+
+/// The pages of a run are unmapped and no vCPU uses them; some may have been taken back.
+void Pager::write_out(const Run& run) {
+  PageWords& words = pages_.words();
+  enum class Fate : u8 { write, clean, zero };
+  const auto fate = [&](u64 p) {
+    const auto w = words[p].fetch_and(~PageWords::Word{PageWords::modified});
+    if ((w & PageWords::swap_copy) && !(w & PageWords::modified)) return Fate::clean;
+    words[p].fetch_and(~PageWords::Word{PageWords::swap_copy});
+    return all_zero(pages_.ram(p)) ? Fate::zero : Fate::write;
+  };
+  const u64 end = run.first + run.pages;
+  for (u64 p = run.first; p < end;) {
+    const Fate what = fate(p);
+    u64 n = 1;
+    Fate next = what;
+    while (p + n < end && (next = fate(p + n)) == what) ++n;
+    // The page that ended the piece is looked at again: its flag must come back.
+    if (p + n < end) words[p + n].fetch_or(next == Fate::clean ? 0u : u32{PageWords::modified});
+    if (what == Fate::write) {
+      if (auto ok = pages_.swap().write(p << page_shift, pages_.ram(p), n << page_shift); !ok) {
+        log_error("{}", ok.error().message);
+        pages_.fail_with(ok.error().message);
+        give_up({p, end - p});
+        return;
+      }
+      for (u64 i = p; i < p + n; ++i) words[i].fetch_or(PageWords::swap_copy);
+      written_.fetch_add(n, std::memory_order_relaxed);
+    } else {
+      (what == Fate::zero ? zero_drops_ : clean_drops_).fetch_add(n, std::memory_order_relaxed);
+    }
+    finish(p, n, what == Fate::zero ? State::plain : State::swapped);
+    p += n;
+  }
+}
+
+/// Gives back what is still unwanted of [first, first + pages).
+void Pager::finish(u64 first, u64 pages, State to) {
+  PageWords& words = pages_.words();
+  const auto guard = pages_.lock(first);
+  const auto unwanted = [&](u64 p) {
+    const PageWords::Word w = words[p].load();
+    return PageWords::state(w) == State::evicting && PageWords::pins(w) == 0;
+  };
+  for (u64 p = first; p < first + pages;) {
+    u64 n = 0;
+    while (p + n < first + pages && unwanted(p + n)) ++n;
+    if (n > 0) pages_.drop(p, n, to);
+    p += n;
+    for (; p < first + pages && !unwanted(p); ++p) {
+      // Taken back, and perhaps written while we copied it.
+      words[p].fetch_and(~PageWords::Word{PageWords::swap_copy});
+      words[p].fetch_or(PageWords::modified);
+      rescued_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+}
+
+void Pager::give_up(const Run& run) {
+  const auto guard = pages_.lock(run.first);
+  for (u64 p = run.first; p < run.first + run.pages; ++p) {
+    pages_.words()[p].fetch_or(PageWords::modified);
+    pages_.words()[p].fetch_and(~PageWords::Word{PageWords::swap_copy});
+    if (PageWords::state(pages_.words()[p].load()) == State::evicting)
+      pages_.words().set_state(p, State::resident);
+  }
+}
+
+PagerStats Pager::stats() const {
+  PagerStats s;
+  s.written = written_.load(std::memory_order_relaxed);
+  s.read = pages_.pages_in.load(std::memory_order_relaxed);
+  s.zero_drops = zero_drops_.load(std::memory_order_relaxed);
+  s.clean_drops = clean_drops_.load(std::memory_order_relaxed);
+  s.rescued = rescued_.load(std::memory_order_relaxed);
+  s.swapped = pages_.swapped();
+  return s;
+}
+
+}  // namespace bhyve::mem

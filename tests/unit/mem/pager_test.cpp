@@ -1,0 +1,198 @@
+#include "mem/pager.hpp"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <csignal>
+#include <filesystem>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "guest_cpu.hpp"
+#include "vmspace_fixture.hpp"
+
+namespace bhyve::mem {
+namespace {
+
+constexpr u64 ram = 32 * MiB, resident = 4 * MiB;
+constexpr u64 ram_pages = ram >> page_shift;
+
+class PagerTest : public testing::TestWithParam<bool> {
+ protected:
+  /// RAM eight times as large as what may be in host memory, and one vCPU.
+  void start(const std::string& swap = "") {
+    Vmspace::Options options;
+    options.lowmem = ram;
+    options.resident = resident;
+    options.swap = swap;
+    options.ept.ad_bits = GetParam();
+    auto made = Vmspace::create(options);
+    ASSERT_TRUE(made) << made.error().message;
+    space = std::move(*made);
+    cpu = std::make_unique<GuestCpu>(*space);
+    space->set_barrier([this](u64 generation) { return cpu->passed(generation); });
+  }
+  static u64 value_of(u64 page) { return page * 0x9e37'79b9'7f4a'7c15 + 1; }
+  void fill() {
+    for (u64 page = 0; page < ram_pages; ++page)
+      ASSERT_TRUE(cpu->store(page << page_shift, value_of(page)));
+  }
+  void check() {
+    for (u64 page = 0; page < ram_pages; ++page) {
+      u64 value = 0;
+      ASSERT_TRUE(cpu->load(page << page_shift, value));
+      ASSERT_EQ(value, value_of(page)) << "page " << page;
+    }
+  }
+
+  std::unique_ptr<Vmspace> space;
+  std::unique_ptr<GuestCpu> cpu;
+};
+
+INSTANTIATE_TEST_SUITE_P(AccessedDirty, PagerTest, testing::Bool(), [](const auto& p) {
+  return std::string(p.param ? "hardware" : "emulated");
+});
+
+TEST_P(PagerTest, MemoryBeyondTheLimitGoesToDiskAndComesBackWhole) {
+  start();
+  fill();
+  check();
+  EXPECT_LE(space->resident_bytes(), resident + MiB) << "space is given back to the host";
+  const PagerStats s = space->stats().pager;
+  EXPECT_GE(s.written, (ram - resident) >> page_shift);
+  EXPECT_GT(s.read, 0u);
+  EXPECT_GT(cpu->waits, 0u);
+}
+
+TEST_P(PagerTest, PagesOfZerosAreNeverWritten) {
+  start();
+  for (u64 page = 0; page < ram_pages; ++page) ASSERT_TRUE(cpu->store(page << page_shift, 0));
+  u64 value = 1;
+  ASSERT_TRUE(cpu->load(5 << page_shift, value));
+  EXPECT_EQ(value, 0u);
+  const PagerStats s = space->stats().pager;
+  EXPECT_EQ(s.written, 0u);
+  EXPECT_GT(s.zero_drops, 0u);
+}
+
+TEST_P(PagerTest, CleanPagesAreDroppedWithoutWritingThemAgain) {
+  start();
+  fill();
+  check();
+  check();
+  const u64 written = space->stats().pager.written, dropped = space->stats().pager.clean_drops;
+  check();
+  // A page that is taken back while the pager has it counts as written again: there are few.
+  EXPECT_LT(space->stats().pager.written, written + ram_pages / 8);
+  EXPECT_GT(space->stats().pager.clean_drops, dropped);
+}
+
+TEST_P(PagerTest, HeldPagesStayWhereTheyAre) {
+  start();
+  ASSERT_TRUE(cpu->store(0x5000, 77));
+  const Hold held = space->hold(Gpa(0x5000), 3 * page_size, Prot::rw);
+  ASSERT_TRUE(held);
+  std::byte* const host = held.contiguous();
+  fill();
+  EXPECT_EQ(ram_load<u64>(host), value_of(5)) << "the guest writes where the device reads";
+  ram_store<u64>(host + page_size, 4711);
+  u64 value = 0;
+  ASSERT_TRUE(cpu->load(0x6000, value));
+  EXPECT_EQ(value, 4711u);
+}
+
+TEST_P(PagerTest, WhatADeviceWritesIsKept) {
+  start();
+  fill();
+  std::vector<u64> words(512);
+  for (u64 page = 0; page < ram_pages; page += 7) {
+    words[0] = ~page;
+    ASSERT_TRUE(space->write(Gpa(page << page_shift), {reinterpret_cast<u8*>(words.data()), 4096}));
+  }
+  for (u64 page = 0; page < ram_pages; ++page) {
+    u64 value = 0;
+    ASSERT_TRUE(space->read(Gpa(page << page_shift), {reinterpret_cast<u8*>(&value), 8}));
+    ASSERT_EQ(value, page % 7 ? value_of(page) : ~page);
+  }
+}
+
+TEST_P(PagerTest, WiredPagesAreNotEvicted) {
+  start();
+  ASSERT_TRUE(cpu->store(0x5000, 1));
+  const auto wired = space->wire(Gpa(0), 16 * page_size);
+  if (!wired && wired.error().code != EIO) GTEST_SKIP() << wired.error().message;
+  ASSERT_TRUE(wired);
+  fill();
+  const u64 waits = cpu->waits;
+  for (u64 page = 0; page < 16; ++page) {
+    u64 value;
+    ASSERT_TRUE(cpu->load(page << page_shift, value));
+    EXPECT_EQ(value, value_of(page));
+  }
+  EXPECT_EQ(cpu->waits, waits) << "nothing had to come from disk";
+  EXPECT_EQ(space->stats().wired_bytes, 16 * page_size);
+  space->unwire(Gpa(0), 16 * page_size);
+}
+
+TEST_P(PagerTest, AFailingReadStopsTheVmAndSaysWhy) {
+  const auto path = std::filesystem::path("/var/tmp") / ("bhyve-pager-test-" + std::to_string(getpid()));
+  start(path);
+  fill();
+  ASSERT_EQ(::truncate(path.c_str(), 0), 0);
+  bool failed = false;
+  for (u64 page = 0; page < ram_pages && !failed; ++page) {
+    u64 value = 0;
+    failed = !cpu->load(page << page_shift, value);
+    if (!failed) {
+      ASSERT_EQ(value, value_of(page)) << "never wrong data";
+    }
+  }
+  EXPECT_TRUE(failed);
+  ASSERT_TRUE(space->failure());
+  EXPECT_NE(space->failure()->find(path), std::string::npos) << *space->failure();
+  space.reset();
+  EXPECT_FALSE(std::filesystem::exists(path)) << "what the VM made it removes";
+}
+
+TEST_P(PagerTest, AFullDiskStopsTheVmAndLosesNothing) {
+  start();
+  struct rlimit old {};
+  ::getrlimit(RLIMIT_FSIZE, &old);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  const struct rlimit tight {2 * MiB, old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &tight), 0);
+  u64 page = 0;
+  while (page < ram_pages && cpu->store(page << page_shift, value_of(page))) ++page;
+  ::setrlimit(RLIMIT_FSIZE, &old);
+  std::signal(SIGXFSZ, old_handler);
+  ASSERT_LT(page, ram_pages);
+  ASSERT_TRUE(space->failure());
+  for (u64 p = 0; p < page; ++p) {
+    u64 value = 0;
+    ASSERT_TRUE(space->read(Gpa(p << page_shift), {reinterpret_cast<u8*>(&value), 8}));
+    ASSERT_EQ(value, value_of(p));
+  }
+}
+
+TEST(PagerSetUp, RefusesMemoryFileSystemsAndSecondUsers) {
+  Vmspace::Options options;
+  options.lowmem = ram;
+  options.resident = resident;
+  options.swap = "/dev/shm";
+  auto shm = Vmspace::create(options);
+  ASSERT_FALSE(shm);
+  EXPECT_NE(shm.error().message.find("memory file system"), std::string::npos);
+  options.swap = "/var/tmp/bhyve-pager-twice-" + std::to_string(getpid());
+  auto first = Vmspace::create(options);
+  ASSERT_TRUE(first);
+  auto second = Vmspace::create(options);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, EBUSY);
+  options.swap = "/nonexistent/swap";
+  EXPECT_FALSE(Vmspace::create(options));
+}
+
+}  // namespace
+}  // namespace bhyve::mem
