@@ -31,6 +31,10 @@ class EngineVcpu {
   /// async-signal-safe, never blocks.
   virtual void kick() noexcept = 0;
 
+  /// The newest generation of the pmap of which run() uses no older translation. Any thread; an
+  /// engine that keeps none of its own has passed them all.
+  [[nodiscard]] virtual u64 generation_seen() const noexcept { return ~u64{0}; }
+
   /// Copies groups of state out of / into the vCPU. Only while it is not in run(); but store(msrs)
   /// also from a Client member on the vCPU's own thread (TSC deadline needs the TSC offset).
   virtual void store(StateGroups groups, VcpuState& out) = 0;

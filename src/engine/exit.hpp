@@ -2,6 +2,7 @@
 #include "base/address.hpp"
 #include "base/types.hpp"
 #include "bhyve/abi/exit_code.hpp"
+#include "mem/prot.hpp"
 
 namespace bhyve::engine {
 
@@ -31,8 +32,10 @@ struct Exit final {
     u64 value;
     bool fault;   ///< the caller's answer: raise #GP(0)
   };
-  struct Paging { ///< paging: a nested fault that could not be resolved
+  struct Paging { ///< paging: a nested fault that could not be resolved at once
     Gpa gpa;
+    mem::Prot access = mem::Prot::none;
+    bool waits = false;  ///< Vmspace::resolve() may wait for what is missing; else the host has none
   };
   struct Hlt {
     bool interrupts_enabled;

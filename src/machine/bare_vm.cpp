@@ -58,12 +58,15 @@ Result<std::unique_ptr<BareVm>> BareVm::create(const Config& config, const Loade
   auto resolved = resolve(config);
   if (!resolved) return tl::make_unexpected(resolved.error());
   std::unique_ptr<BareVm> out(new BareVm(std::move(*resolved)));
+  out->config_.resident = 0;  // its user maps all of RAM
   auto vm = make_vm(out->config_);
   if (!vm) return tl::make_unexpected(vm.error());
   out->owned_ = std::move(*vm);
-  if (left)
+  if (left) {
     if (auto ok = restore_guest(*out->owned_, out->config_, *left); !ok)
       return tl::make_unexpected(ok.error());
+    out->owned_->space().own_image();
+  }
   if (!cpus_only.empty())
     if (auto ok = restore_stopped(*out->owned_, cpus_only); !ok)
       return tl::make_unexpected(ok.error());

@@ -71,6 +71,10 @@ bool ExitHandler::spinup_ap(vmm::Vcpu&, engine::Exit& exit) {
 }
 
 bool ExitHandler::paging(vmm::Vcpu& vcpu, engine::Exit& exit) {
+  if (const auto why = vm_.space().failure()) {
+    stop({EIO, fmt::format("vCPU {}: {}", vcpu.id(), *why)});
+    return true;
+  }
   stop({ENOMEM, fmt::format("vCPU {}: the host has no memory for guest address {:#x}", vcpu.id(),
                             exit.paging.gpa.value())});
   return true;

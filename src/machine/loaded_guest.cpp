@@ -143,12 +143,8 @@ Result<std::vector<u8>> load_stopped_guest(const Config& config, int memory_fd) 
 }
 
 Result<void> restore_memory(mem::Vmspace& space, int memory_fd) {
-  const auto restored = for_data(memory_fd, [&space](u64 at, std::span<const u8> bytes) {
-    if (space.write(Gpa(at), bytes)) return Result<void>();
-    return Result<void>(fail(EBADMSG, "it holds a page at {:#x}, outside of memory", at));
-  });
-  if (!restored)
-    return fail(EBADMSG, "memory.img is damaged: {}", restored.error().message);
+  const auto attached = space.attach_image(memory_fd);
+  if (!attached) return fail(EBADMSG, "memory.img is damaged: {}", attached.error().message);
   return {};
 }
 

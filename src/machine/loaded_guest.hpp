@@ -35,7 +35,8 @@ struct LoadedState final {
 
 /// Writes the populated pages of `space` to `memory_fd`, an empty file.
 [[nodiscard]] Result<void> save_memory(const mem::Vmspace& space, int memory_fd);
-/// Copies the populated pages of `memory_fd` into `space`. EBADMSG when they lie outside of RAM.
+/// Makes the populated pages of `memory_fd` those that `space` begins with. EBADMSG when they lie
+/// outside of RAM.
 [[nodiscard]] Result<void> restore_memory(mem::Vmspace& space, int memory_fd);
 
 }  // namespace bhyve::machine

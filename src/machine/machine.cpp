@@ -70,8 +70,7 @@ Result<std::unique_ptr<Machine>> Machine::create(const Config& config,
   if (!resolved) return tl::make_unexpected(resolved.error());
   auto parts = std::make_unique<Parts>(std::move(*resolved));
   Parts& p = *parts;
-  if (p.config.wired || p.config.in_core)
-    log_warn("memory.wired and memory.guest_in_core have no effect in this build");
+  if (p.config.in_core) log_warn("memory.guest_in_core has no effect in this build");
   auto vm = make_vm(p.config);
   if (!vm) return tl::make_unexpected(vm.error());
   p.vm = std::move(*vm);
@@ -81,6 +80,9 @@ Result<std::unique_ptr<Machine>> Machine::create(const Config& config,
   if (auto ok = load_guest(*p.vm, p.config, config, loaded, p.board->lpc_slot(),
                            p.board->interrupt_slots()); !ok)
     return tl::make_unexpected(ok.error());
+  if (p.config.wired)
+    if (auto ok = p.vm->space().wire_all(); !ok)
+      return fail(ok.error().code, "-S: {}", ok.error().message);
   p.exits.emplace(*p.vm, p.board->ports(), p.board->memory(),
                   ExitHandler::Policy{p.config.strict_io, p.config.strict_msr},
                   [&p](VcpuId id) { p.threads->start(id); });

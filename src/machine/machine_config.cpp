@@ -88,7 +88,21 @@ Result<void> read_memory(const Config& config, MachineConfig& out) {
   reader.read_size("memory.lowmem_limit", limit);
   reader.read("memory.wired", out.wired);
   reader.read("memory.guest_in_core", out.in_core);
+  reader.read_size("memory.resident", out.resident);
+  reader.read("memory.swap", out.swap);
+  std::string ad = "hw";
+  reader.read_word("memory.ept_ad", ad, {"hw", "emulated"});
+  reader.read("memory.ept_superpages", out.ept.superpages);
+  reader.read("memory.ept_exec_only", out.ept.exec_only);
   if (!reader.result()) return reader.result();
+  out.ept.ad_bits = ad == "hw";
+  if (out.resident && out.wired)
+    return fail(EINVAL, "memory.resident and -S (memory.wired) contradict each other");
+  if (config.has("memory.resident") && out.resident < MiB)
+    return fail(EINVAL, "memory.resident={}: expected at least 1M",
+                config.raw("memory.resident").value_or(""));
+  if (!out.swap.empty() && !out.resident)
+    return fail(EINVAL, "memory.swap: expected memory.resident with it");
   if (out.memory < MiB || out.memory > highest)
     return fail(EINVAL, "memory.size={}: expected 1M to 32T",
                 config.raw("memory.size").value_or(""));

@@ -7,6 +7,7 @@
 #include "base/types.hpp"
 #include "bhyve/config.hpp"
 #include "engine/engine.hpp"
+#include "pmap/mapping.hpp"
 
 namespace bhyve::machine {
 
@@ -42,6 +43,9 @@ struct MachineConfig final {
   u64 lowmem = memory_default, highmem = 0;
   u64 lowmem_limit = 3 * GiB;  ///< where the hole for devices begins (vm_set_lowmem_limit)
   bool wired = false, in_core = false;
+  u64 resident = 0;                        ///< bytes of it in host memory at once; 0: no pager
+  std::string swap;                        ///< file or folder for the rest
+  pmap::PmapFlags ept{};                   ///< memory.ept_*: what the nested tables' hardware can do
 
   std::string kernel, initrd, cmdline;  ///< empty: not given
 

@@ -47,7 +47,14 @@ Result<void> set_capabilities(vmm::Vm& vm, const MachineConfig& config) {
 }  // namespace
 
 Result<std::unique_ptr<vmm::Vm>> make_vm(MachineConfig& config) {
-  auto space = mem::Vmspace::create({.lowmem = config.lowmem, .highmem = config.highmem});
+  mem::Vmspace::Options space_options;
+  space_options.lowmem = config.lowmem;
+  space_options.highmem = config.highmem;
+  space_options.ept = config.ept;
+  // More than all of it is no limit.
+  space_options.resident = config.resident < config.memory ? config.resident : 0;
+  space_options.swap = config.swap;
+  auto space = mem::Vmspace::create(space_options);
   if (!space) return tl::make_unexpected(space.error());
   vmm::VmConfig vm_config;
   vm_config.vcpus = config.vcpus;

@@ -160,6 +160,14 @@ void RamPages::copy_from_image(u64 page, Lock& lock) {
   stripe(page).changed.notify_all();
 }
 
+void RamPages::copy_image() {
+  for (u64 page = 0; image_ && page < words_.pages(); ++page) {
+    if (state(page) != State::image) continue;
+    Lock guard = lock(page);
+    if (state(page) == State::image) copy_from_image(page, guard);
+  }
+}
+
 bool RamPages::hold(u64 page, bool write) {
   Lock guard = lock(page);
   if (PageWords::pins(words_[page].load()) == PageWords::pins_max) return false;

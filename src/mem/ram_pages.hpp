@@ -58,6 +58,9 @@ class RamPages final {
   [[nodiscard]] bool wire(u64 first_page, u64 pages);
   void unwire(u64 first_page, u64 pages);
 
+  /// Brings every page out of the image into RAM.
+  void copy_image();
+
   /// `sink(gpa, bytes)`: the old contents of a page that is about to be written for the first time.
   /// Called with a lock held: it copies and returns.
   using CowSink = std::function<void(Gpa gpa, std::span<const std::byte> page)>;

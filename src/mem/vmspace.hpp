@@ -71,6 +71,8 @@ class Vmspace final {
   /// Blocks while the pager has more in host memory than it may. For a vCPU that does not execute
   /// the guest, before resolve(); false: the pager has failed, see failure().
   [[nodiscard]] bool wait_for_room() { return pages_->wait_for_room(); }
+  /// Ends the pager's thread; what it keeps can still be read. Before the barrier's vCPUs go.
+  void stop_pager() { pager_.reset(); }
   /// Why the backing store failed.
   [[nodiscard]] std::optional<std::string> failure() const { return pages_->failure(); }
   /// How to know that no vCPU uses translations from before a generation; set before vCPUs run.
@@ -96,6 +98,8 @@ class Vmspace final {
   /// stay in the file, shared with others, until they are written or held. Before anything has
   /// touched RAM. The file must not change while the Vmspace lives.
   [[nodiscard]] Result<void> attach_image(int fd);
+  /// Copies all that is still in the image into RAM: for whoever maps or saves RAM by ram_fd().
+  void own_image() { pages_->copy_image(); }
   /// Removes the segment that starts at `gpa` and gives its memory back: ENOENT when there is none,
   /// EBUSY when it is held. The host mapping stays (a vCPU may use it until it sees the
   /// invalidation) and serves a later segment of the same length.

@@ -89,6 +89,12 @@ class Vcpu final : public engine::Client {
   /// `tsc_delta` is added to the TSC offset: the host's TSC is another one now.
   [[nodiscard]] Result<void> load_saved(const StateReader& in, u64 tsc_delta);
 
+  /// Does not execute the guest with translations from before this generation of the pmap. Any
+  /// thread.
+  [[nodiscard]] bool passed(u64 generation) {
+    return state_.observe() != RunState::running || engine_->generation_seen() >= generation;
+  }
+
   [[nodiscard]] u64 tsc_offset() const { return tsc_offset_.load(); }
   /// Counters of the vmm and the engine by FreeBSD's texts. Any thread.
   void statistics(const engine::EngineVcpu::StatSink& sink) const;
@@ -134,6 +140,7 @@ class Vcpu final : public engine::Client {
   [[nodiscard]] bool leaves_for_request(engine::Exit& exit);
   void enter_guest(engine::Exit& exit, bool answered);
   [[nodiscard]] bool handled_inside(engine::Exit& exit);
+  [[nodiscard]] bool resolved(const engine::Exit::Paging& fault);
   void count_exit(const engine::Exit& exit);
   [[nodiscard]] bool must_leave() const;
   void give_way();

@@ -34,8 +34,9 @@ void Vcpu::run(engine::Exit& exit) {
   for (;;) {
     if (!answered && leaves_for_request(exit)) break;
     enter_guest(exit, answered);
-    answered = false;
     if (!handled_inside(exit)) break;
+    // Its instruction begins anew, but not the accesses to devices that it has done.
+    answered = exit.code == ExitCode::paging;
   }
   outstanding_.store(wants_answer(exit.code));
   stats_.add(Stat::userspace);
@@ -198,6 +199,12 @@ void Vcpu::count_exit(const engine::Exit& exit) {
   }
 }
 
+/// Waits for guest memory: for the pager to make room, for the disk, for other vCPUs.
+bool Vcpu::resolved(const engine::Exit::Paging& fault) {
+  if (!fault.waits || !vm_.space().wait_for_room()) return false;
+  return vm_.space().resolve(fault.gpa, fault.access) != mem::FaultResult::error;
+}
+
 /// The inner level of the exits: false when the machine must see it.
 bool Vcpu::handled_inside(engine::Exit& exit) {
   switch (exit.code) {
@@ -209,6 +216,8 @@ bool Vcpu::handled_inside(engine::Exit& exit) {
     case ExitCode::hlt:
       note_halt(exit.hlt.interrupts_enabled);
       return true;
+    case ExitCode::paging:
+      return resolved(exit.paging);
     case ExitCode::pause:
       ::sched_yield();  // a spinning guest gives the host CPU to the vCPU it waits for
       return true;

@@ -1,5 +1,6 @@
 #include "vmm/vm.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace bhyve::vmm {
@@ -24,6 +25,12 @@ Result<std::unique_ptr<Vm>> Vm::create(const VmConfig& config, std::unique_ptr<m
     vcpu->engine_ = std::move(*core);
     vm->vcpus_.push_back(std::move(vcpu));
   }
+  vm->space_->pmap().set_notifier([&v = *vm] {
+    for (auto& vcpu : v.vcpus_) vcpu->notify_event();
+  });
+  vm->space_->set_barrier([&v = *vm](u64 generation) {
+    return std::ranges::all_of(v.vcpus_, [&](auto& vcpu) { return vcpu->passed(generation); });
+  });
   vm->chips_ = std::make_unique<Chips>(*vm);
   vm->reset_cpus();
   return vm;
@@ -31,6 +38,7 @@ Result<std::unique_ptr<Vm>> Vm::create(const VmConfig& config, std::unique_ptr<m
 
 Vm::~Vm() {
   if (chips_) chips_->pause();
+  if (space_) space_->stop_pager();
 }
 
 /// Power-up: the TSCs of all vCPUs start at zero together.
@@ -70,7 +78,23 @@ void Vm::statistics(VcpuId id, const engine::EngineVcpu::StatSink& sink) {
   vcpus_[id]->statistics(sink);
   if (id != 0 || !space_) return;
   sink("Resident memory", space_->resident_bytes());
-  sink("Wired memory", 0);
+  const mem::VmspaceStats s = space_->stats();
+  sink("Wired memory", s.wired_bytes);
+  sink("Swapped memory", s.pager.swapped << page_shift);
+  sink("pages written to swap", s.pager.written);
+  sink("pages read from swap", s.pager.read);
+  sink("pages of zeros given back", s.pager.zero_drops);
+  sink("clean pages given back", s.pager.clean_drops);
+  sink("EPT page table pages", s.table_pages);
+  sink("EPT invalidations", s.pmap.invalidations);
+  sink("EPT superpage promotions", s.pmap.promotions);
+  sink("EPT superpage promotion failures", s.pmap.promotion_failures);
+  sink("EPT superpage demotions", s.pmap.demotions);
+  sink("EPT superpage mappings", s.pmap.mappings);
+  sink("EPT accessed bit emulations", s.pmap.accessed_emulations);
+  sink("EPT superpage accessed bit emulations", s.pmap.superpage_accessed_emulations);
+  sink("EPT dirty bit emulations", s.pmap.dirty_emulations);
+  sink("EPT promotions by emulation", s.pmap.emulation_promotions);
 }
 
 void Vm::notify(VcpuId id) {

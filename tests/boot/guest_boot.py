@@ -55,6 +55,14 @@ MATRIX = (
     Case("nox2apic", cpus=2, append="nox2apic", x2apic="no"),
     Case("hypervisor-kvm", cpus=2, options=("-o", "cpu.hypervisor=kvm"), x2apic="yes"),
     Case("hpet-disable", cpus=2, append="hpet=disable", clocksource_not="hpet"),
+    # Nested paging: emulated flags, no large pages, less host memory than Linux needs to boot.
+    Case("ept-emulated", cpus=2, options=("-o", "memory.ept_ad=emulated")),
+    Case("ept-oldest", cpus=2, options=("-o", "memory.ept_ad=emulated", "-o",
+                                        "memory.ept_exec_only=false", "-o",
+                                        "memory.ept_superpages=false")),
+    Case("paged", cpus=2, options=("-o", "memory.resident=48M")),
+    Case("paged-emulated", cpus=2, options=("-o", "memory.resident=48M", "-o",
+                                            "memory.ept_ad=emulated")),
     Case("notsc", cpus=2, append="notsc", clocksource_not="tsc"),
 )
 

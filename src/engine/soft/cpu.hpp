@@ -211,6 +211,8 @@ class Cpu final {
   }
   /// Asks the run loop to look for interrupts before the next block. Any thread.
   void request_check() noexcept { poll_.store(1, std::memory_order_seq_cst); }
+  /// EngineVcpu::generation_seen(). Any thread.
+  [[nodiscard]] u64 generation_seen() const { return generation_seen_.load(); }
   /// Code epoch handshake with other vCPUs (runtime/soft_vm.hpp). Any thread.
   [[nodiscard]] bool passed_code_epoch(u64 epoch) const {
     return !running_.load(std::memory_order_seq_cst) ||
@@ -406,6 +408,7 @@ class Cpu final {
   void forget_answers() { answers_held_ = answers_used_ = 0; }
 
   std::atomic<bool> running_{false};   ///< in run(); read by other vCPUs
+  std::atomic<u64> generation_seen_{0};  ///< of the pmap: no older translation is in use
   std::atomic<u64> code_seen_{0};      ///< code epoch whose flush this vCPU has done
   std::atomic<u64> stubs_seen_{0};     ///< generation of stubs since which blocks were made
 };

@@ -73,13 +73,18 @@ std::byte* Cpu::nested_walk(Gpa gpa, Prot access, bool& failed) {
     }
     ++counters.nested_faults;
     fpu.park();
-    switch (vm_.space.fault(gpa, access)) {
+    mem::FaultResult result = vm_.space.fault(gpa, access);
+    const bool waits = result == mem::FaultResult::wait && !delivering_;
+    // Nothing brings the delivery of an event back: it waits here, where others may wait for it.
+    if (result == mem::FaultResult::wait && delivering_) result = vm_.space.resolve(gpa, access);
+    switch (result) {
       case mem::FaultResult::resolved: continue;
       case mem::FaultResult::mmio:
       case mem::FaultResult::denied: return nullptr;
+      case mem::FaultResult::wait:
       case mem::FaultResult::error: break;
     }
-    exit_.paging = {gpa};
+    exit_.paging = {gpa, access, waits};
     leave_with(abi::ExitCode::paging);
     failed = true;
     return nullptr;

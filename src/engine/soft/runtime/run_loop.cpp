@@ -17,6 +17,7 @@ void Cpu::run(engine::Exit& exit) {
   sync_apic_page();
   if (pdptes_stale_) {
     pdptes_stale_ = false;
+    const AllAtOnce whole(*this);
     if (pae_paging() && !load_pdptes(s.cr3)) pdpte_ = {};
   }
   poll_.store(1, std::memory_order_relaxed);
@@ -48,6 +49,8 @@ void Cpu::run(engine::Exit& exit) {
     case abi::ExitCode::inout:
     case abi::ExitCode::rdmsr:
     case abi::ExitCode::wrmsr: awaiting_answer_ = true; break;
+    // The instruction may have accessed devices before it met the page.
+    case abi::ExitCode::paging: awaiting_answer_ = answers_held_ != 0; break;
     default: break;
   }
   exit = exit_;
@@ -161,6 +164,7 @@ void Cpu::sync_world() {
     generation_ = generation;
     for (NestedEntry& e : nested_) e = NestedEntry{};
     flush_tlb(false);
+    generation_seen_.store(generation);
   }
   const u64 epoch = vm_.code_epoch();
   if (epoch != code_seen_.load(std::memory_order_relaxed)) {
@@ -292,6 +296,7 @@ void Cpu::accept_answer(const engine::Exit& exit) {
                    exit.code == abi::ExitCode::rdmsr ? Dir::read : Dir::write, 8, exit.msr.fault,
                    exit_.msr.number, exit.msr.value});
       break;
+    case abi::ExitCode::paging: break;
     default: resume_single_ = false; break;
   }
 }

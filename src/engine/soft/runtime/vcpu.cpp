@@ -105,6 +105,7 @@ class SoftVcpu final : public engine::EngineVcpu {
     prepare_signal_stack();
     cpu_->run(exit);
   }
+  u64 generation_seen() const noexcept override { return cpu_->generation_seen(); }
   void kick() noexcept override { cpu_->request_check(); }
   void store(StateGroups groups, VcpuState& out) override { cpu_->store_state(groups, out); }
   void load(StateGroups groups, const VcpuState& in) override { cpu_->load_state(groups, in); }
