@@ -26,6 +26,62 @@ void walk_random(benchmark::State& state) {
 }
 BENCHMARK(walk_random);
 
+/// The same after 128 promotions: three levels.
+void walk_random_promoted(benchmark::State& state) {
+  pmap::FrameArena arena;
+  pmap::Pmap pmap(pmap::PmapType::pt_ept, arena);
+  for (u64 va = 0; va < region; va += page_size) {
+    pmap::Mapping m{.frame = ArenaAddr(va), .write = true};
+    m.accessed = m.modified = true;
+    if (!pmap.enter(va, m)) state.SkipWithError("no memory");
+  }
+  for (u64 va = 0; va < region; va += superpage_size) pmap.promote(va);
+  u64 x = 1;
+  for (auto _ : state) {
+    x = x * 6364136223846793005 + 1442695040888963407;
+    benchmark::DoNotOptimize(pmap.lookup((x >> 20) % region));
+  }
+}
+BENCHMARK(walk_random_promoted);
+
+/// A promotion and the demotion that undoes it.
+void promote_demote(benchmark::State& state) {
+  pmap::FrameArena arena;
+  pmap::Pmap pmap(pmap::PmapType::pt_ept, arena);
+  for (u64 va = 0; va < superpage_size; va += page_size) {
+    pmap::Mapping m{.frame = ArenaAddr(va), .write = true};
+    m.accessed = m.modified = true;
+    if (!pmap.enter(va, m)) state.SkipWithError("no memory");
+  }
+  pmap::Mapping m{.frame = ArenaAddr(0), .write = true};
+  m.accessed = m.modified = true;
+  for (auto _ : state) {
+    if (!pmap.promote(0)) state.SkipWithError("not promoted");
+    pmap.write_protect(0, page_size);
+    benchmark::DoNotOptimize(pmap.enter(0, m));
+  }
+}
+BENCHMARK(promote_demote);
+
+/// Clearing the accessed flags of 256 MiB, all set: one round of the pager's hand.
+void clear_accessed(benchmark::State& state) {
+  pmap::FrameArena arena;
+  pmap::Pmap pmap(pmap::PmapType::pt_ept, arena);
+  u64 told = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    for (u64 va = 0; va < region; va += page_size) {
+      pmap::Mapping m{.frame = ArenaAddr(va), .write = true};
+      m.accessed = true;
+      if (!pmap.enter(va, m)) state.SkipWithError("no memory");
+    }
+    state.ResumeTiming();
+    pmap.clear_accessed(0, region, [&](u64, u64) { ++told; });
+  }
+  benchmark::DoNotOptimize(told);
+}
+BENCHMARK(clear_accessed)->Unit(benchmark::kMicrosecond);
+
 void enter_page(benchmark::State& state) {
   pmap::FrameArena arena;
   pmap::Pmap pmap(pmap::PmapType::pt_ept, arena);

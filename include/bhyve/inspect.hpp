@@ -44,6 +44,13 @@ struct MemoryMapping final {
   std::string protection;
 };
 
+/// One memory segment: an object that mappings show.
+struct MemorySegment final {
+  std::uint32_t id = 0;
+  std::uint64_t length = 0;
+  std::string name;  ///< sysmem is RAM
+};
+
 /// Processor topology and which vCPUs take part.
 struct CpuSets final {
   std::uint32_t sockets = 1, cores = 1, threads = 1, maxcpus = 1;

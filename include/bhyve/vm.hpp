@@ -111,6 +111,10 @@ class Control final {
   // The VM as a whole.
   [[nodiscard]] Result<VmInfo> info();
   [[nodiscard]] Result<std::vector<MemoryMapping>> memory_map();
+  [[nodiscard]] Result<std::vector<MemorySegment>> memory_segments();
+  /// vm_get_gpa_pmap(): the entries of the nested page tables on the way to a guest-physical
+  /// address, from the top; the last one is the leaf or maps nothing.
+  [[nodiscard]] Result<std::vector<std::uint64_t>> gpa_pmap(std::uint64_t address);
   [[nodiscard]] Result<CpuSets> cpu_sets();
   /// Stops a vCPU before its next instruction and lets it go on; -1 means all.
   [[nodiscard]] Result<void> suspend_cpu(int cpu);

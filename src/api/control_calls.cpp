@@ -57,6 +57,13 @@ Result<VmInfo> Control::info() { return impl_->call_for<VmInfo>({{"command", "ge
 Result<std::vector<MemoryMapping>> Control::memory_map() {
   return impl_->call_for<std::vector<MemoryMapping>>({{"command", "get-memmap"}});
 }
+Result<std::vector<MemorySegment>> Control::memory_segments() {
+  return impl_->call_for<std::vector<MemorySegment>>({{"command", "get-memseg"}});
+}
+Result<std::vector<std::uint64_t>> Control::gpa_pmap(std::uint64_t address) {
+  return impl_->call_for<std::vector<std::uint64_t>>(
+      {{"command", "get-gpa-pmap"}, {"address", address}});
+}
 Result<CpuSets> Control::cpu_sets() {
   return impl_->call_for<CpuSets>({{"command", "get-cpus"}});
 }

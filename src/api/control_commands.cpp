@@ -180,6 +180,11 @@ const CommandTable::Row CommandTable::rows[] = {
      }},
     {"get-info", false, [](VmControl& vm, Arguments&) { return to_json(vm.info()); }},
     {"get-memmap", false, [](VmControl& vm, Arguments&) { return to_json(vm.memory_map()); }},
+    {"get-memseg", false, [](VmControl& vm, Arguments&) { return to_json(vm.memory_segments()); }},
+    {"get-gpa-pmap", false, [](VmControl& vm, Arguments& a) {
+       const u64 address = a.word("address");
+       return after(a, [&] { return vm.gpa_pmap(address); });
+     }},
     {"get-cpus", false, [](VmControl& vm, Arguments&) { return to_json(vm.cpu_sets()); }},
     {"suspend-cpu", true, [](VmControl& vm, Arguments& a) {
        const i64 cpu = a.cpu_or_all();

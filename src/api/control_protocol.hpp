@@ -45,6 +45,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DescriptorValue, name, base, limit, access, s
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VcpuRegisters, registers, descriptors)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Statistic, text, value)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MemoryMapping, address, length, segment, offset, protection)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MemorySegment, id, length, name)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CpuSets, sockets, cores, threads, maxcpus, active, suspended,
                                    debug)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EventInfo, state, halted, waits_for_sipi, nmi_pending,

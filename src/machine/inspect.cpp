@@ -55,6 +55,14 @@ std::vector<Statistic> read_statistics(vmm::Vm& vm, VcpuId id) {
   return out;
 }
 
+std::vector<MemorySegment> read_memory_segments(const mem::Vmspace& space) {
+  std::vector<MemorySegment> out{{0, space.lowmem() + space.highmem(), "sysmem"}};
+  for (const auto& entry : space.entries())
+    if (entry.name != "sysmem")
+      out.push_back({static_cast<u32>(out.size()), entry.object_size, entry.name});
+  return out;
+}
+
 std::vector<MemoryMapping> read_memory_map(const mem::Vmspace& space) {
   std::vector<MemoryMapping> out;
   for (const auto& entry : space.entries()) {

@@ -255,6 +255,15 @@ Result<void> VmControl::set_pinning(u64 vcpu, std::vector<unsigned> cpus) {
 
 std::vector<MemoryMapping> VmControl::memory_map() { return read_memory_map(vm_->space()); }
 
+std::vector<MemorySegment> VmControl::memory_segments() {
+  return read_memory_segments(vm_->space());
+}
+
+std::vector<u64> VmControl::gpa_pmap(u64 address) {
+  const auto way = vm_->space().pmap().lookup(address);
+  return {way.entries, way.entries + way.count};
+}
+
 Result<void> VmControl::read_memory(u64 address, std::span<u8> into) {
   if (vm_->space().read(Gpa(address), into)) return {};
   return fail(EFAULT, "{} bytes at {:#x} do not all lie in memory", into.size(), address);

@@ -83,6 +83,9 @@ class VmControl {
 
   // Memory.
   [[nodiscard]] std::vector<MemoryMapping> memory_map();
+  [[nodiscard]] std::vector<MemorySegment> memory_segments();
+  /// vm_get_gpa_pmap().
+  [[nodiscard]] std::vector<u64> gpa_pmap(u64 address);
   /// EFAULT when a byte of it is not memory.
   [[nodiscard]] Result<void> read_memory(u64 address, std::span<u8> into);
   [[nodiscard]] Result<void> write_memory(u64 address, std::span<const u8> from);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/confinement.hpp"
 #include "base/log.hpp"
 #include "base/thread.hpp"
 
@@ -27,10 +28,10 @@ bool idle(PageWords::Word w) {
 
 }  // namespace
 
-Pager::Pager(RamPages& pages) : pages_(pages) {
+Pager::Pager(RamPages& pages, bool confined) : pages_(pages) {
   const u64 limit = pages.limit();
   pages_.set_pressure(limit - limit / 16, [this] { wake(); });
-  thread_ = std::thread([this] { work(); });
+  thread_ = std::thread([this, confined] { start(confined); });
 }
 
 Pager::~Pager() {
@@ -52,9 +53,15 @@ void Pager::wake() {
   wanted_.notify_one();
 }
 
-void Pager::work() {
+void Pager::start(bool confined) {
   block_async_signals();
   name_this_thread("pager");
+  const auto ok = confined ? confine_this_thread(Confinement::worker) : Result<void>();
+  if (ok) return work();
+  pages_.fail_with(ok.error().message);
+}
+
+void Pager::work() {
   std::unique_lock guard(mutex_);
   for (;;) {
     wanted_.wait(guard, [this] { return pressed_ || stop_; });

@@ -30,7 +30,8 @@ struct PagerStats final {
 /// Thread safety: stats() from any thread.
 class Pager final {
  public:
-  explicit Pager(RamPages& pages);
+  /// `confined`: its thread gives up the system calls that it does not need.
+  Pager(RamPages& pages, bool confined);
   ~Pager();
   Pager(const Pager&) = delete;
   Pager& operator=(const Pager&) = delete;
@@ -44,6 +45,7 @@ class Pager final {
     u64 first, pages;  ///< within one 2 MiB region
   };
 
+  void start(bool confined);
   void work();
   void wake();
   [[nodiscard]] u64 low_mark() const;

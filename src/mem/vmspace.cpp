@@ -68,13 +68,13 @@ Result<void> Vmspace::init() {
 }
 
 Result<void> Vmspace::start_pager() {
-  constexpr u64 least = MiB;
+  constexpr u64 least = 64 * KiB;
   if (options_.resident < least)
-    return fail(EINVAL, "memory.resident={}: expected at least 1M", options_.resident);
+    return fail(EINVAL, "memory.resident={}: expected at least 64K", options_.resident);
   auto swap = SwapFile::open(options_.swap, impl_->objects.front()->size());
   if (!swap) return tl::make_unexpected(swap.error());
   pages_->set_swap(std::move(*swap), options_.resident >> page_shift);
-  pager_ = std::make_unique<Pager>(*pages_);
+  pager_ = std::make_unique<Pager>(*pages_, options_.confined);
   return {};
 }
 

@@ -50,6 +50,7 @@ class Vmspace final {
     pmap::PmapFlags ept{};  ///< what the "hardware" below can do
     u64 fault_around = 16;  ///< pages entered by a RAM fault: a power of two, 1 = only the one
     u64 resident = 0;       ///< bytes of RAM that may be in host memory at once; 0: no pager
+    bool confined = false;  ///< the pager's thread gives up the system calls that it does not need
     std::string swap{};     ///< file or folder for the pages that are not (SwapFile::open())
   };
   [[nodiscard]] static Result<std::unique_ptr<Vmspace>> create(const Options& options);

@@ -168,6 +168,43 @@ class LifeCycle(CliCase):
         self.call("bhyvectl", "--vm=vm", "--destroy")
         self.ends(process, 1)
 
+    def test_nested_page_tables_are_shown(self):
+        process = self.start_guest("-m", "64M")
+        segments = self.call("bhyvectl", "--vm=vm", "--get-memseg").stdout
+        self.assertIn("0   \t4000000     \tsysmem\n", segments)
+        rip = 0x1000000  # where the kernel was loaded
+        entries = json.loads(self.call("bhyvectl", "--vm=vm", "--json",
+                                       f"--get-gpa-pmap={rip:#x}").stdout)["gpa-pmap"]
+        self.assertIn(len(entries), (3, 4))
+        self.assertTrue(int(entries[-1], 16) & 1)
+        nothing = self.call("bhyvectl", "--vm=vm", "--get-gpa-pmap=0x7fffffff0000").stdout
+        self.assertEqual(nothing, "gpa 0x7fffffff0000: 0x0000000000000000\n")
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
+
+    def test_paged_memory(self):
+        """A guest may have more memory than is in host memory; the statistics tell."""
+        process = self.start_guest("-m", "64M", "-o", "memory.resident=2M",
+                                   "-o", "memory.ept_ad=emulated")
+        stats = json.loads(self.call("bhyvectl", "--vm=vm", "--get-stats", "--json").stdout)["stats"]
+        self.assertIn("Swapped memory", stats)
+        self.assertIn("EPT dirty bit emulations", stats)
+        self.assertLessEqual(stats["Resident memory"], 8 << 20)
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
+
+    def test_sysctl_needs_no_vm(self):
+        every = self.call("bhyvectl", "--sysctl")
+        self.assertEqual(every.returncode, 0)
+        for name in ("vm.pmap.invpcid_works", "vm.pmap.pde.promotions", "hw.vmm.ept.use_superpages"):
+            self.assertIn(f"{name}: ", every.stdout)
+        one = json.loads(self.call("bhyvectl", "--sysctl=vm.pmap.invpcid_works", "--json").stdout)
+        works = int(" invpcid " in pathlib.Path("/proc/cpuinfo").read_text())
+        self.assertEqual(one["sysctl"]["vm.pmap.invpcid_works"]["value"], works)
+        bad = self.call("bhyvectl", "--sysctl=vm.pmap.nothing")
+        self.assertEqual((bad.returncode, bad.stderr),
+                         (2, "bhyvectl: --sysctl=vm.pmap.nothing: no such value (errno = 2)\n"))
+
     def test_nmi_reaches_the_guest(self):
         """With an empty IDT an NMI is a triple fault, also out of HLT with interrupts off."""
         process = self.start_guest()

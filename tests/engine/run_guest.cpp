@@ -80,7 +80,16 @@ bool judge(const Directives& d, const Outcome& outcome, const std::string& outpu
   return false;
 }
 
-int run(const std::string& binary, const std::string& source, const std::string& name) {
+test::TestMachine::Options::Nested nested_of(const std::string& word) {
+  using Nested = test::TestMachine::Options::Nested;
+  if (word == "emulated") return Nested::emulated;
+  if (word == "paged") return Nested::paged;
+  if (word.empty()) return Nested::plain;
+  throw std::runtime_error("no such memory: " + word);
+}
+
+int run(const std::string& binary, const std::string& source, const std::string& name,
+        const std::string& memory) {
   const test::Configuration* configuration = test::find_configuration(name);
   if (configuration == nullptr) throw std::runtime_error("no configuration " + name);
   const Directives d = parse(source);
@@ -88,7 +97,7 @@ int run(const std::string& binary, const std::string& source, const std::string&
   const std::vector<char> image{std::istreambuf_iterator<char>(file), {}};
   if (image.empty()) throw std::runtime_error("cannot read " + binary);
 
-  test::TestMachine machine(*configuration, {.vcpus = d.vcpus});
+  test::TestMachine machine(*configuration, {.vcpus = d.vcpus, .nested = nested_of(memory)});
   machine.write(d.load, std::span(reinterpret_cast<const u8*>(image.data()), image.size()));
   machine.vcpu(0).load(engine::StateGroups::all, first_state(machine, d));
   const Outcome outcome = machine.run(d.seconds);
@@ -100,12 +109,12 @@ int run(const std::string& binary, const std::string& source, const std::string&
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::cerr << "usage: run_guest BINARY SOURCE CONFIGURATION\n";
+  if (argc != 4 && argc != 5) {
+    std::cerr << "usage: run_guest BINARY SOURCE CONFIGURATION [emulated|paged]\n";
     return 2;
   }
   try {
-    return run(argv[1], argv[2], argv[3]);
+    return run(argv[1], argv[2], argv[3], argc == 5 ? argv[4] : "");
   } catch (const std::exception& e) {
     std::cerr << "run_guest: " << e.what() << '\n';
     return 2;

@@ -1,5 +1,7 @@
 #include "test_machine.hpp"
 
+#include <chrono>
+#include <random>
 #include <stdexcept>
 
 #include <fmt/format.h>
@@ -20,9 +22,11 @@ using engine::StateGroups;
 using engine::VcpuState;
 
 TestMachine::TestMachine(const Configuration& configuration, const Options& options)
-    : client_(options.vcpus) {
+    : client_(options.vcpus), paged_(options.nested == Options::Nested::paged) {
   mem::Vmspace::Options memory;
   memory.lowmem = options.memory;
+  memory.ept.ad_bits = options.nested != Options::Nested::emulated;
+  if (paged_) memory.resident = 128 * KiB;
   space_ = or_throw(mem::Vmspace::create(memory), "memory");
   engine::CpuConfig cpu = options.cpu;
   if (cpu.tsc_hz == 0) cpu.tsc_hz = 1'000'000'000;
@@ -34,9 +38,44 @@ TestMachine::TestMachine(const Configuration& configuration, const Options& opti
   };
   for (VcpuId id = 0; id < options.vcpus; ++id)
     vcpus_.push_back(or_throw(engine_->create_vcpu(id, client_), "vcpu"));
+  space_->pmap().set_notifier([this] {
+    for (auto& vcpu : vcpus_) vcpu->kick();
+  });
+  space_->set_barrier([this](u64 generation) { return passed(generation); });
 }
 
-TestMachine::~TestMachine() = default;
+TestMachine::~TestMachine() {
+  space_->stop_pager();
+}
+
+bool TestMachine::passed(u64 generation) const {
+  for (usize id = 0; id < vcpus_.size(); ++id)
+    if (running_[id].load() && vcpus_[id]->generation_seen() < generation) return false;
+  return true;
+}
+
+bool TestMachine::resolve(const engine::Exit::Paging& fault) {
+  return fault.waits && space_->wait_for_room() &&
+         space_->resolve(fault.gpa, fault.access) != mem::FaultResult::error;
+}
+
+/// What others do to a guest's memory while it runs.
+void TestMachine::pester() {
+  std::mt19937_64 random(4);
+  const u64 pages = space_->lowmem() >> page_shift;
+  std::vector<u64> bits(8);
+  while (!client_.ended()) {
+    // Guest programs are small and low.
+    const u64 page = random() % (random() % 2 ? pages : 600), count = 1 + random() % 16;
+    switch (random() % 4) {
+      case 0: space_->pmap().remove(page << page_shift, count << page_shift); break;
+      case 1: space_->pmap().write_protect(page << page_shift, count << page_shift); break;
+      case 2: (void)space_->take_dirty(Gpa(page << page_shift), bits); break;
+      default: (void)space_->pmap().promote(page << page_shift); break;
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+}
 
 void TestMachine::write(u64 gpa, std::span<const u8> bytes) {
   if (!space_->write(Gpa(gpa), bytes))
@@ -68,6 +107,9 @@ bool TestMachine::handle(VcpuId id, engine::Exit& exit) {
     case ExitCode::suspended:
       client_.end({Outcome::Kind::triple_fault, 0, fmt::format("at rip {:#x}", exit.rip)});
       return false;
+    case ExitCode::paging:
+      if (resolve(exit.paging)) return true;
+      [[fallthrough]];
     default:
       if (client_.answer(exit)) return true;
       client_.end({Outcome::Kind::error, 0,
@@ -85,7 +127,9 @@ void TestMachine::vcpu_thread(VcpuId id) {
       start_up(id, page);
       exit = {};
     }
+    running_[id].store(true);
     vcpus_[id]->run(exit);
+    running_[id].store(false);
     if (!handle(id, exit)) return;
   }
 }
@@ -94,8 +138,11 @@ Outcome TestMachine::run(unsigned seconds) {
   std::vector<std::thread> threads;
   for (VcpuId id = 0; id < vcpus_.size(); ++id)
     threads.emplace_back([this, id] { vcpu_thread(id); });
+  std::thread pest;
+  if (paged_) pest = std::thread([this] { pester(); });
   Outcome outcome = client_.wait_for_end(seconds);
   for (std::thread& t : threads) t.join();
+  if (pest.joinable()) pest.join();
   return outcome;
 }
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <array>
+#include <atomic>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,6 +21,9 @@ class TestMachine final {
     u32 vcpus = 1;
     u64 memory = 64 * MiB;
     engine::CpuConfig cpu{};
+    /// What is made of memory: nested tables whose flags are emulated; or a pager with very little
+    /// host memory, while somebody unmaps, write-protects and promotes at random.
+    enum class Nested : u8 { plain, emulated, paged } nested = Nested::plain;
   };
   TestMachine(const Configuration& configuration, const Options& options);
   ~TestMachine();
@@ -51,8 +56,13 @@ class TestMachine final {
   /// What run() came back with; true to go on.
   bool handle(VcpuId id, engine::Exit& exit);
   void start_up(VcpuId id, int page);
+  [[nodiscard]] bool resolve(const engine::Exit::Paging& fault);
+  [[nodiscard]] bool passed(u64 generation) const;
+  void pester();
 
   std::unique_ptr<mem::Vmspace> space_;
+  bool paged_;
+  std::array<std::atomic<bool>, 16> running_{};
   TestClient client_;
   std::unique_ptr<engine::Engine> engine_;
   std::vector<std::unique_ptr<engine::EngineVcpu>> vcpus_;

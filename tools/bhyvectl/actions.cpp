@@ -5,6 +5,7 @@
 
 #include "bhyve/config.hpp"
 #include "register_rows.hpp"
+#include "sysctl.hpp"
 #include "watch.hpp"
 
 namespace tool {
@@ -49,6 +50,16 @@ Result<void> set_mem(Session& s, const OptionRow&, Number megabytes, const std::
 Result<void> get_memmap(Session& s, const OptionRow&, Number, const std::string&) {
   return show(s, "memmap", [](Control& c) { return c.memory_map(); }, print_memory_map,
               memory_map_json);
+}
+
+Result<void> get_memseg(Session& s, const OptionRow&, Number, const std::string&) {
+  return show(s, "memseg", [](Control& c) { return c.memory_segments(); }, print_memory_segments,
+              memory_segments_json);
+}
+
+Result<void> get_gpa_pmap(Session& s, const OptionRow&, Number gpa, const std::string&) {
+  return show(s, "gpa-pmap", [&](Control& c) { return c.gpa_pmap(gpa); },
+              [&](const auto& entries) { print_gpa_pmap(gpa, entries); }, gpa_pmap_json);
 }
 
 Result<void> get_mem_part(Session& s, const OptionRow& row, Number, const std::string&) {
@@ -236,6 +247,8 @@ std::vector<OptionRow> make_rows() {
   add("get-all", Stage::get, get_all);
   add("get-info", Stage::get, get_info).in_get_all = true;
   add("get-memmap", Stage::get, get_memmap).in_get_all = true;
+  add("get-memseg", Stage::get, get_memseg).in_get_all = true;
+  add("get-gpa-pmap", Stage::get, get_gpa_pmap, Argument::number);
   add("get-lowmem", Stage::get, get_mem_part).subject = "lowmem";
   add("get-highmem", Stage::get, get_mem_part).subject = "highmem";
   add("get-intinfo", Stage::get, get_events).in_get_all = true;
@@ -267,6 +280,8 @@ Result<void> act(Session& session) {
     if (!vms) return tl::make_unexpected(vms.error());
     session.put("vms", list_json(*vms), [&] { print_list(*vms); });
   }
+  if (options.sysctl)
+    if (auto ok = show_sysctl(session, *options.sysctl); !ok) return ok;
   for (const Asked& asked : options.actions)
     if (auto ok = asked.row->act(session, *asked.row, asked.number, asked.word); !ok) return ok;
   return {};

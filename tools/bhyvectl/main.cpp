@@ -12,6 +12,7 @@ constexpr int status_usage = 1;
 
 constexpr const char* help = R"(usage: bhyvectl --vm=NAME [--cpu=N] [--json] [--watch[=SECONDS]] action ...
        bhyvectl --list [--json] [--watch[=SECONDS]]
+       bhyvectl --sysctl[=NAME] [--json]
 
 Works on running VMs and on stopped ones. Several actions may be given; they are done in the order
 setters, interrupts, getters, capabilities, CPU sets, statistics, topology, run, reset, destroy.
@@ -21,7 +22,8 @@ VMs
   --create, --destroy   make a VM; remove it, a running one by force
   --set-mem=MB          memory of a stopped VM, rounded up to 2 MB
   --get-info            engine, state, memory, CPU use, uptime
-  --get-memmap, --get-lowmem, --get-highmem
+  --get-memmap, --get-memseg, --get-lowmem, --get-highmem
+  --get-gpa-pmap=GPA    entries of the nested page tables on the way to an address
   --force-reset, --force-poweroff
                         end the run as a reset or a power-off by the guest does
 
@@ -54,6 +56,7 @@ CPU sets, clock
   --get-rtc-time, --set-rtc-time=SECONDS
   --get-rtc-nvram, --set-rtc-nvram=V with --rtc-nvram-offset=O
 
+  --sysctl[=NAME]       values of the host under FreeBSD's names; needs no VM
   --json                JSON on standard output
   --watch[=SECONDS]     look again every 2 seconds, or so many
   --help, --version

@@ -18,7 +18,7 @@ using bhyve::Error;
 
 /// Options that say how or on what, not what to do.
 enum Parameter : int {
-  opt_vm = 4096, opt_cpu, opt_json, opt_help, opt_version, opt_list, opt_watch, opt_capname,
+  opt_vm = 4096, opt_cpu, opt_json, opt_help, opt_version, opt_list, opt_sysctl, opt_watch, opt_capname,
   opt_desc_base, opt_desc_limit, opt_desc_access, opt_nvram_offset
 };
 constexpr option parameters[] = {
@@ -28,6 +28,7 @@ constexpr option parameters[] = {
     {"help", no_argument, nullptr, opt_help},
     {"version", no_argument, nullptr, opt_version},
     {"list", no_argument, nullptr, opt_list},
+    {"sysctl", optional_argument, nullptr, opt_sysctl},
     {"watch", optional_argument, nullptr, opt_watch},
     {"capname", required_argument, nullptr, opt_capname},
     {"desc-base", required_argument, nullptr, opt_desc_base},
@@ -90,6 +91,7 @@ bhyve::Result<void> set_parameter(CtlOptions& options, int which, const char* te
     case opt_help: options.help = true; return {};
     case opt_version: options.version = true; return {};
     case opt_list: options.list = true; return {};
+    case opt_sysctl: options.sysctl = text ? text : ""; return {};
     case opt_watch: return set_watch(options, text);
     case opt_capname: return set_capname(options, text);
     case opt_desc_base: return number_of("desc-base", text, any, options.desc_base);
@@ -114,7 +116,7 @@ bhyve::Result<void> ask(CtlOptions& options, const OptionRow& row, const char* t
 
 bhyve::Result<void> check(const CtlOptions& options) {
   if (options.help || options.version) return {};
-  if (options.vm.empty() && !options.list)
+  if (options.vm.empty() && !options.list && !options.sysctl)
     return usage("expected --vm=NAME (bhyvectl --help tells more)");
   const auto has = [&](Stage stage, std::string_view start) {
     return std::any_of(options.actions.begin(), options.actions.end(), [&](const Asked& a) {

@@ -55,6 +55,7 @@ struct CtlOptions final {
   std::string vm;
   int cpu = 0;  ///< -1: all, where that has a meaning
   bool json = false, help = false, version = false, list = false;
+  std::optional<std::string> sysctl;  ///< values of the host that are asked for; empty: all
   std::optional<double> watch;  ///< seconds between two looks
   std::vector<Asked> actions;   ///< in the order in which they are done
   // Values that actions use.

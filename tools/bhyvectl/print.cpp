@@ -166,6 +166,30 @@ void print_memory_map(const std::vector<bhyve::MemoryMapping>& map) {
                m.offset, m.protection, "-");
 }
 
+void print_memory_segments(const std::vector<bhyve::MemorySegment>& segments) {
+  fmt::print("{:<4}\t{:<12}\t{}\n", "ID", "Length", "Name");
+  for (const auto& s : segments) fmt::print("{:<4}\t{:<12X}\t{}\n", s.id, s.length, s.name);
+}
+
+Json memory_segments_json(const std::vector<bhyve::MemorySegment>& segments) {
+  Json out = Json::array();
+  for (const auto& s : segments)
+    out.push_back({{"id", s.id}, {"length", hex(s.length)}, {"name", s.name}});
+  return out;
+}
+
+void print_gpa_pmap(std::uint64_t gpa, const std::vector<std::uint64_t>& entries) {
+  fmt::print("gpa {:#x}:", gpa);
+  for (const auto entry : entries) fmt::print(" {:#018x}", entry);
+  fmt::print("\n");
+}
+
+Json gpa_pmap_json(const std::vector<std::uint64_t>& entries) {
+  Json out = Json::array();
+  for (const auto entry : entries) out.push_back(hex(entry));
+  return out;
+}
+
 void print_topology(const bhyve::CpuSets& cpus) {
   fmt::print("cpu_topology:\tsockets={}, cores={}, threads={}, maxcpus={}\n", cpus.sockets,
              cpus.cores, cpus.threads, cpus.maxcpus);

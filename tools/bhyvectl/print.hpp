@@ -13,6 +13,10 @@ using Json = nlohmann::ordered_json;
 
 void print_registers(int cpu, const bhyve::VcpuRegisters& registers);
 void print_statistics(int cpu, const std::vector<bhyve::Statistic>& statistics);
+void print_memory_segments(const std::vector<bhyve::MemorySegment>& segments);
+[[nodiscard]] Json memory_segments_json(const std::vector<bhyve::MemorySegment>& segments);
+void print_gpa_pmap(std::uint64_t gpa, const std::vector<std::uint64_t>& entries);
+[[nodiscard]] Json gpa_pmap_json(const std::vector<std::uint64_t>& entries);
 void print_memory_map(const std::vector<bhyve::MemoryMapping>& map);
 void print_topology(const bhyve::CpuSets& cpus);
 void print_cpu_set(const char* label, const std::vector<unsigned>& cpus);
