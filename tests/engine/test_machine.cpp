@@ -22,7 +22,7 @@ using engine::StateGroups;
 using engine::VcpuState;
 
 TestMachine::TestMachine(const Configuration& configuration, const Options& options)
-    : client_(options.vcpus), paged_(options.nested == Options::Nested::paged) {
+    : paged_(options.nested == Options::Nested::paged), client_(options.vcpus) {
   mem::Vmspace::Options memory;
   memory.lowmem = options.memory;
   memory.ept.ad_bits = options.nested != Options::Nested::emulated;
