@@ -19,7 +19,7 @@ FAMILIES = {
     "src/engine/soft/runtime": ("engine/soft/cpu.hpp",),
     "src/engine/soft/system": ("engine/soft/system/system.hpp", "engine/soft/system/cpu_model.hpp"),
     "src/machine": ("bhyve/config.hpp", "bhyve/devices.hpp", "bhyve/words.hpp",
-                    "bhyve/capabilities.hpp"),
+                    "bhyve/capabilities.hpp", "bhyve/host_values.hpp"),
 }
 
 
