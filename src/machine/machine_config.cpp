@@ -119,7 +119,7 @@ Result<void> read_memory(const Config& config, MachineConfig& out) {
 
 Result<void> read_switches(const Config& config, MachineConfig& out) {
   Reader reader(config);
-  std::string engine = "auto", executor = "interp";
+  std::string engine = "auto";
   reader.read("name", out.name);
   reader.read("boot.kernel", out.kernel);
   reader.read("boot.initrd", out.initrd);
@@ -138,7 +138,8 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   reader.read("cpu.model", out.cpu.model);
   reader.read("cpu.features", out.cpu.features);
   reader.read_word("cpu.hypervisor", out.cpu.hypervisor, {"bhyve", "kvm", "none"});
-  reader.read_word("cpu.executor", executor, {"interp"});
+  reader.read_word("cpu.executor", out.cpu.executor, {"interp", "translate"});
+  reader.read_size("cpu.code_cache", out.cpu.code_cache);
   if (engine == "kvm")
     reader.refuse(fail(ENOTSUP, "engine=kvm: not available in this build; expected auto or soft"));
   return reader.result();

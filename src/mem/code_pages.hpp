@@ -17,6 +17,16 @@ namespace bhyve::mem {
 /// Thread safety: all members from any thread, lock-free.
 class CodePages final {
  public:
+  /// Who wants to know of pages of code that were written to.
+  class Observer {
+   public:
+    virtual ~Observer() = default;
+    /// After the store. Any thread; must not block.
+    virtual void code_written(u64 page) noexcept = 0;
+  };
+  /// Set before the guest runs; nullptr after it has ended.
+  void observe(Observer* observer) noexcept { observer_.store(observer, std::memory_order_release); }
+
   using Word = u32;
   static constexpr Word watched_bit = 1;
 
@@ -51,7 +61,10 @@ class CodePages final {
   void written(u64 page) noexcept {
     std::atomic<Word>& w = word(page);
     Word old = w.load(std::memory_order_seq_cst);
-    while ((old & watched_bit) && !w.compare_exchange_weak(old, (old & ~watched_bit) + 2)) {
+    while (old & watched_bit) {
+      if (!w.compare_exchange_weak(old, (old & ~watched_bit) + 2)) continue;
+      if (Observer* o = observer_.load(std::memory_order_acquire)) o->code_written(page);
+      return;
     }
   }
 
@@ -59,6 +72,7 @@ class CodePages final {
   u64 pages_;
   std::atomic<Word>* words_;  ///< mapping of pages_ words, zero-filled on demand
   std::atomic<Word> dummy_{0};
+  std::atomic<Observer*> observer_{nullptr};
 };
 
 }  // namespace bhyve::mem

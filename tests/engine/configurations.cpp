@@ -10,7 +10,19 @@ namespace {
 Result<std::unique_ptr<engine::Engine>> make_soft_interp(mem::Vmspace& space,
                                                          const engine::CpuConfig& config,
                                                          u32 vcpus) {
-  return soft::make_soft_engine(space, config, vcpus);
+  engine::CpuConfig interpreted = config;
+  interpreted.executor = "interp";
+  return soft::make_soft_engine(space, interpreted, vcpus);
+}
+
+/// Every block is translated before it first runs.
+Result<std::unique_ptr<engine::Engine>> make_soft_translate(mem::Vmspace& space,
+                                                            const engine::CpuConfig& config,
+                                                            u32 vcpus) {
+  engine::CpuConfig translated = config;
+  translated.executor = "translate";
+  translated.translate_after = 1;
+  return soft::make_soft_engine(space, translated, vcpus);
 }
 
 constexpr std::array table{

@@ -2,6 +2,7 @@
  * lines and pages), CMPXCHG16B, store buffering as x86-TSO allows, cross-modifying code,
  * inter-processor interrupts and NMIs.
  * @vcpus 2
+ * @seconds 60
  */
 #include "guest.h"
 

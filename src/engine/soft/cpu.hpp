@@ -2,6 +2,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <mutex>
 
 #include "base/address.hpp"
 #include "base/types.hpp"
@@ -11,6 +12,8 @@
 #include "engine/soft/replay/fpu.hpp"
 #include "engine/soft/runtime/tlb.hpp"
 #include "engine/soft/system/cpu_model.hpp"
+#include "engine/soft/translate/translated_state.hpp"
+#include "engine/soft/translate/translator.hpp"
 #include "engine/vcpu_state.hpp"
 #include "mem/vmspace.hpp"
 #include "x86/registers.hpp"
@@ -47,6 +50,10 @@ class Cpu final {
  public:
   Cpu(VcpuId id, SoftVm& vm, engine::Client& client);
   ~Cpu();
+  /// A Cpu lies above a stack of its own, with a guard page below: translated code has its address
+  /// in RSP, and what it calls pushes there (translate/host_code.hpp).
+  static void* operator new(usize size);
+  static void operator delete(void* p) noexcept;
   Cpu(const Cpu&) = delete;
   Cpu& operator=(const Cpu&) = delete;
 
@@ -224,6 +231,9 @@ class Cpu final {
     return !running_.load(std::memory_order_seq_cst) ||
            stubs_seen_.load(std::memory_order_seq_cst) >= generation;
   }
+  /// The page holds decoded code and was written to: its translations end before this vCPU next
+  /// leaves a loop. Any thread.
+  void code_written(u64 page) noexcept;
   /// Interrupts are held off for one instruction (STI, MOV SS, POP SS).
   void set_interrupt_shadow() { s.interrupt_shadow = true; }
   /// MOV SS and POP SS: debug exceptions are held off too.
@@ -267,6 +277,11 @@ class Cpu final {
   void store_state(engine::StateGroups groups, engine::VcpuState& out);
   void load_state(engine::StateGroups groups, const engine::VcpuState& in);
 
+  TranslatedState translated;  ///< what translated code keeps in memory
+  /// The host's FPU became the guest's, or C++'s, or the control registers changed: which vector
+  /// instructions translated code may run.
+  void update_gates();
+
   Fpu fpu;  ///< x87 and vector state: live in the host or parked (replay/fpu.hpp)
 
   /// Capabilities (facts sheet 4.1) as the vmm set them.
@@ -279,6 +294,10 @@ class Cpu final {
     update_mode();
   }
 
+  [[nodiscard]] const Translator::Counters& translator_counters() const {
+    return translator_.counters;
+  }
+
   /// An exception that the vmm injected, delivered at the next entry.
   bool injected = false;
   Fault injected_fault{};
@@ -287,7 +306,7 @@ class Cpu final {
     u64 blocks = 0, blocks_decoded = 0, insns_decoded = 0, jump_cache_misses = 0, tlb_misses = 0,
         page_walks = 0, nested_faults = 0, faults = 0, interrupts = 0, nmis = 0, mmio = 0, pio = 0,
         code_writes = 0, replays = 0, fpu_switches = 0, cr_access = 0, cpuid = 0, rdmsr = 0,
-        wrmsr = 0;
+        wrmsr = 0, callouts = 0, translated_misses = 0;
   } counters;  ///< written by the vCPU's thread only; read as relaxed snapshots
 
  private:
@@ -307,6 +326,9 @@ class Cpu final {
   // ---- runtime/: memory, blocks, run loop ---------------------------------------------------
   friend class PageWalker;
   friend class BlockCache;
+  friend class Translator;
+  friend class BlockEmitter;
+  friend struct TranslatorHelpers;
   [[nodiscard]] bool read_slow(u64 la, unsigned size, u64& v, x86::Seg seg, bool system);
   [[nodiscard]] bool write_slow(u64 la, unsigned size, u64 v, x86::Seg seg, bool system);
   [[nodiscard]] bool check_linear(u64 la, unsigned size, x86::Seg seg, bool system);
@@ -343,8 +365,10 @@ class Cpu final {
   [[nodiscard]] bool make_stub_room();
   void accept_answer(const engine::Exit& exit);
   void finish_code_writes();
-  [[nodiscard]] const Block* find_block();
-  [[nodiscard]] const Block* find_block_slow();
+  void drop_written_code();
+  void new_code_mapping();
+  [[nodiscard]] Block* find_block();
+  [[nodiscard]] Block* find_block_slow();
   [[nodiscard]] bool trustworthy(Block& b, u64 la, const Place& p, bool& lasting);
   [[nodiscard]] Block* decode_block(u64 la, const Place& p);
   [[nodiscard]] Block* decode_crossing(u64 la, const Place& p);
@@ -371,6 +395,19 @@ class Cpu final {
   u64 generation_ = 0;                 ///< of the pmap, when caches were last valid
   std::unique_ptr<BlockCache> blocks_;
   std::unique_ptr<FormCache> forms_;
+  Translator translator_;
+  u64 code_mapping_ = 1;               ///< counts changes of what linear addresses of code mean
+  const bool translating_;             ///< hot code is translated
+  u64 keys_ = 0;                       ///< mapping keys given out so far
+  u64 supervisor_key_ = 0, user_key_ = 0;
+  u64 gates_cr0_ = 0, gates_cr4_ = 0, gates_xcr0_ = 0;  ///< that the gates were computed from
+  /// Pages of code that somebody wrote to; guarded by its lock. More than fit: all are suspected.
+  struct WrittenPages {
+    std::mutex lock;
+    std::array<u64, 64> page;
+    unsigned count = 0;
+    bool overflowed = false;
+  } written_;
   bool single_ = false;                ///< one instruction runs alone: it may store into code
   bool window_ = false;                ///< something waits for interrupts to be enabled
   bool awaiting_answer_ = false;       ///< the last exit asked the caller for an access

@@ -66,7 +66,7 @@ class StubEvictionTest : public ReplayTest {
   StubEvictionTest() {
     auto model = CpuModel::create({}, 2);
     EXPECT_TRUE(model);
-    small = std::make_unique<SoftVm>(*space, std::move(*model), 2, 4096);
+    small = std::make_unique<SoftVm>(*space, std::move(*model), 2, SoftVm::Translation{}, 4096);
     const std::array<u32, 4> lanes{1, 0x100, 0x1'0000, 0x100'0000};
     put(data, lanes);
   }

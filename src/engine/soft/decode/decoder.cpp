@@ -95,6 +95,8 @@ bool ends(const Decoded& d) {
 
 }  // namespace
 
+bool Decoder::refused(const Insn& insn) { return insn.fn == raise_ud || insn.fn == raise_gp; }
+
 const ZydisDecodedOperand* Decoded::memory() const {
   for (unsigned n = 0; n < info.operand_count; ++n)
     if (operands[n].type == ZYDIS_OPERAND_TYPE_MEMORY &&

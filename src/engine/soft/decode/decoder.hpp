@@ -25,6 +25,8 @@ class Decoder final {
   /// tests.
   static Status decode_by_zydis(Cpu& cpu, const u8* bytes, unsigned available, u16 offset, Insn& out,
                                 bool& ends_block);
+  /// True when all that the instruction does is raise #UD or #GP: this CPU does not have it.
+  [[nodiscard]] static bool refused(const Insn& insn);
 };
 
 }  // namespace bhyve::soft

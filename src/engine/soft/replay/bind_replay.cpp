@@ -14,9 +14,6 @@
 
 namespace bhyve::soft {
 
-Step replay(Cpu& cpu, const Insn& i);
-Step replay_memory(Cpu& cpu, const Insn& i);
-
 namespace {
 
 constexpr u32 flags_offset = slot::count * 8;  // Cpu::flags follows Cpu::gpr

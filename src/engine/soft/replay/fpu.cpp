@@ -73,6 +73,7 @@ void Fpu::make_live() {
                : "m"(area_), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32))
                : "memory");
   live_ = true;
+  cpu_.update_gates();
 }
 
 void Fpu::make_parked() {
@@ -85,6 +86,7 @@ void Fpu::make_parked() {
   asm volatile("fninit\n\tldmxcsr %0" : : "m"(default_mxcsr));
   if (mask & x86::xcr0::avx) asm volatile("vzeroupper");
   live_ = false;
+  cpu_.translated.gates = 0;
 }
 
 void Fpu::materialise(unsigned component) {
@@ -123,6 +125,7 @@ void Fpu::export_to(std::span<u8> out) {
 /// Takes any bytes: what XRSTOR would refuse is cut away.
 void Fpu::import_from(std::span<const u8> in) {
   live_ = false;
+  cpu_.translated.gates = 0;
   area_.fill(0);
   std::memcpy(area_.data(), in.data(), 416);
   const u64 bv = field<u64>(in.data(), header_at) & host_components();

@@ -9,7 +9,9 @@
 #include <mutex>
 
 #include "base/types.hpp"
+#include "engine/soft/cpu.hpp"
 #include "engine/soft/replay/stub_arena.hpp"
+#include "engine/soft/translate/code_cache.hpp"
 #include "mem/host_backing.hpp"
 
 namespace bhyve::soft {
@@ -31,6 +33,13 @@ void on_trap(int signal, siginfo_t* info, void* context) {
     regs[REG_RAX] = regs[REG_TRAPNO] + 1;
     regs[REG_RIP] = static_cast<greg_t>(*sp);
     regs[REG_RSP] += 8;
+    return;
+  }
+  if (CodeCache::contains(static_cast<u64>(regs[REG_RIP]))) {  // RSP is the Cpu, nothing was pushed
+    auto& cpu = *reinterpret_cast<Cpu*>(regs[REG_RSP]);
+    cpu.translated.trap_pc = static_cast<u64>(regs[REG_RIP]);
+    cpu.translated.trap_number = static_cast<u32>(regs[REG_TRAPNO]);
+    regs[REG_RIP] = static_cast<greg_t>(reinterpret_cast<u64>(cpu.translated.trap_entry));
     return;
   }
   const struct sigaction& old = previous[signal];

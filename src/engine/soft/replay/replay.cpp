@@ -11,56 +11,57 @@ namespace bhyve::soft {
 namespace cr0 = x86::cr0;
 namespace cr4 = x86::cr4;
 
-static_assert(sizeof(Cpu::gpr) == slot::count * 8, "stubs find the flags behind the registers");
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr bool eager_park = true;  // the sanitizers' own code uses vector registers
-#else
-constexpr bool eager_park = false;
-#endif
 
-bool pass_gate(Cpu& c, Gate gate) {
+namespace {
+
+/// What raises #UD whatever CR0.TS says.
+bool gate_exists(const Cpu& c, Gate gate) {
   const u64 cr0_bits = c.s.cr0;
   switch (gate) {
     case Gate::none:
-      return true;
-    case Gate::vex_gpr:
-      if (!c.protected_mode() || c.v86_mode()) break;
-      return true;
     case Gate::x87:
-      if (cr0_bits & (cr0::em | cr0::ts)) return c.raise(x86::Vector::nm), false;
-      return true;
-    case Gate::wait:
-      if ((cr0_bits & (cr0::mp | cr0::ts)) == (cr0::mp | cr0::ts))
-        return c.raise(x86::Vector::nm), false;
-      return true;
-    case Gate::mmx:
-      if (cr0_bits & cr0::em) break;
-      if (cr0_bits & cr0::ts) return c.raise(x86::Vector::nm), false;
-      return true;
-    case Gate::sse:
-      if ((cr0_bits & cr0::em) || !(c.s.cr4 & cr4::osfxsr)) break;
-      if (cr0_bits & cr0::ts) return c.raise(x86::Vector::nm), false;
-      return true;
+    case Gate::wait: return true;
+    case Gate::vex_gpr: return c.protected_mode() && !c.v86_mode();
+    case Gate::mmx: return !(cr0_bits & cr0::em);
+    case Gate::sse: return !(cr0_bits & cr0::em) && (c.s.cr4 & cr4::osfxsr);
     case Gate::avx:
     case Gate::avx512: {
       constexpr u64 avx = x86::xcr0::sse | x86::xcr0::avx;
       const u64 need = gate == Gate::avx ? avx : avx | x86::xcr0::avx512;
-      if (!(c.s.cr4 & cr4::osxsave) || (c.s.xcr0 & need) != need || !c.protected_mode() ||
-          c.v86_mode())
-        break;
-      if (cr0_bits & cr0::ts) return c.raise(x86::Vector::nm), false;
-      return true;
+      return (c.s.cr4 & cr4::osxsave) && (c.s.xcr0 & need) == need && c.protected_mode() &&
+             !c.v86_mode();
     }
   }
-  c.ud();
   return false;
 }
 
-namespace {
+/// What raises #NM.
+bool gate_unavailable(const Cpu& c, Gate gate) {
+  const u64 cr0_bits = c.s.cr0;
+  switch (gate) {
+    case Gate::none:
+    case Gate::vex_gpr: return false;
+    case Gate::x87: return cr0_bits & (cr0::em | cr0::ts);
+    case Gate::wait: return (cr0_bits & (cr0::mp | cr0::ts)) == (cr0::mp | cr0::ts);
+    default: return cr0_bits & cr0::ts;
+  }
+}
 
-/// What the host's trap means to the guest.
-Step trapped(Cpu& c, unsigned trap) {
+}  // namespace
+
+bool gate_open(const Cpu& c, Gate gate) { return gate_exists(c, gate) && !gate_unavailable(c, gate); }
+
+bool pass_gate(Cpu& c, Gate gate) {
+  if (gate_open(c, gate)) [[likely]] return true;
+  if (gate_exists(c, gate))
+    c.raise(x86::Vector::nm);
+  else
+    c.ud();
+  return false;
+}
+
+Step replay_trapped(Cpu& c, unsigned trap) {
   switch (trap) {
     case 0: return c.raise(x86::Vector::de);
     case 6: return c.ud();
@@ -80,6 +81,8 @@ Step trapped(Cpu& c, unsigned trap) {
   }
 }
 
+namespace {
+
 void record_pointers(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
   if (!plan.x87_pointers) return;
   c.fpu.fip = c.rip_of(i);
@@ -96,7 +99,7 @@ Step run_stub(Cpu& c, const ReplayPlan& plan, void* memory) {
   ++c.counters.replays;
   const u32 trap = plan.stub(c.gpr.data(), memory);
   if (eager_park) c.fpu.park();
-  if (trap) [[unlikely]] return trapped(c, trap - 1);
+  if (trap) [[unlikely]] return replay_trapped(c, trap - 1);
   return Step::next;
 }
 

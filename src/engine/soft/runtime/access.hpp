@@ -25,8 +25,8 @@ inline bool Cpu::linear(const Insn& i, unsigned size, bool write, u64& la) {
 template <class T>
 inline bool Cpu::read(u64 la, T& v, x86::Seg seg) {
   const Tlb::Entry& e = tlb_->at(la);
-  if (((la + sizeof(T) - 1) & ~page_mask) == e.read) [[likely]] {
-    v = mem::ram_load<T>(reinterpret_cast<const void*>(la + e.addend));
+  if (Tlb::hits(e.read, la, sizeof(T))) [[likely]] {
+    v = mem::ram_load<T>(e.host + (la & page_mask));
     return true;
   }
   u64 wide = 0;
@@ -38,8 +38,8 @@ inline bool Cpu::read(u64 la, T& v, x86::Seg seg) {
 template <class T>
 inline bool Cpu::write(u64 la, T v, x86::Seg seg) {
   const Tlb::Entry& e = tlb_->at(la);
-  if (((la + sizeof(T) - 1) & ~page_mask) == e.write) [[likely]] {
-    mem::ram_store<T>(reinterpret_cast<void*>(la + e.addend), v);
+  if (Tlb::hits(e.write, la, sizeof(T))) [[likely]] {
+    mem::ram_store<T>(e.host + (la & page_mask), v);
     return true;
   }
   return write_slow(la, sizeof(T), v, seg, false);

@@ -7,6 +7,7 @@
 #include "base/address.hpp"
 #include "base/types.hpp"
 #include "engine/soft/decode/insn.hpp"
+#include "engine/soft/translate/translator.hpp"
 #include "mem/code_pages.hpp"
 
 namespace bhyve::soft {
@@ -32,6 +33,12 @@ struct Block final {
   bool crossing;                  ///< its one instruction crosses a page, even into the same one
   u8 count;                       ///< instructions, without the closing pseudo one
   u16 bytes;                      ///< of code
+  // For the translator:
+  enum class Liveness : u8 { unknown, in_progress, known };
+  Liveness liveness = Liveness::unknown;
+  u8 live_in = 0;                 ///< arithmetic flags that are needed at the entry, when known
+  u32 heat = 0;                   ///< how often it was interpreted
+  Translator::Translation* translation = nullptr;
   Insn insns[];                   ///< count + 1; then the raw bytes
 
   [[nodiscard]] bool crosses() const { return crossing; }
@@ -50,11 +57,11 @@ class BlockCache final {
   ~BlockCache();
 
   /// Front cache: by rip and a key that changes whenever rip could mean other bytes.
-  [[nodiscard]] const Block* quick(u64 rip) const {
+  [[nodiscard]] Block* quick(u64 rip) const {
     const Jump& j = jumps_[hash(rip)];
     return j.rip == rip && j.key == key_ && j.block->current() ? j.block : nullptr;
   }
-  void remember(u64 rip, const Block* block) { jumps_[hash(rip)] = {rip, key_, block}; }
+  void remember(u64 rip, Block* block) { jumps_[hash(rip)] = {rip, key_, block}; }
   /// The mode part of the key: code size and privilege.
   void set_mode(u8 mode) { key_ = (key_ & ~u64{0xff}) | mode; }
   /// Linear addresses may mean other pages from now on.
@@ -64,16 +71,18 @@ class BlockCache final {
   [[nodiscard]] Block* find(Gpa gpa, CodeSize size);
   /// Room for a block; the caller fills it and inserts it. May drop every other block.
   [[nodiscard]] Block* allocate(unsigned insns, unsigned bytes);
+  /// True when allocate() will first drop every block.
+  [[nodiscard]] bool full() const { return chunks_.size() == chunk_limit && used_ + reserve > chunk_size; }
   void insert(Block* block);
   /// Drops every block.
   void clear();
 
  private:
   static constexpr unsigned jump_count = 4096, bucket_count = 1 << 16;
-  static constexpr usize chunk_size = 1 << 20, chunk_limit = 96;
+  static constexpr usize chunk_size = 1 << 20, chunk_limit = 96, reserve = 4096;
   struct Jump {
     u64 rip = 1, key = 0;
-    const Block* block = nullptr;
+    Block* block = nullptr;
   };
   [[nodiscard]] static unsigned hash(u64 rip) { return (rip ^ rip >> 12) & (jump_count - 1); }
   [[nodiscard]] static unsigned bucket(Gpa gpa) {

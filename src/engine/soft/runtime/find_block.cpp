@@ -37,13 +37,13 @@ bool same_bytes(const u8* a, const std::byte* guest, unsigned n) {
 
 }  // namespace
 
-const Block* Cpu::find_block() {
-  if (const Block* b = blocks_->quick(rip)) [[likely]] return b;
+Block* Cpu::find_block() {
+  if (Block* b = blocks_->quick(rip)) [[likely]] return b;
   return find_block_slow();
 }
 
 /// nullptr: a fault or an exit is pending, rip is where it belongs to.
-const Block* Cpu::find_block_slow() {
+Block* Cpu::find_block_slow() {
   ++counters.jump_cache_misses;
   u64 la = rip;
   if (code64()) {
@@ -139,6 +139,7 @@ bool Cpu::make_stub_room() {
 
 Block* Cpu::publish_block(const Insn* insns, unsigned count, const u8* raw, unsigned bytes,
                           Gpa gpa) {
+  if (blocks_->full()) translator_.reset();
   Block* b = blocks_->allocate(count, bytes);
   b->gpa = gpa.value();
   b->code_size = code_size_;

@@ -41,9 +41,9 @@ bool Cpu::resolve(u64 la, Prot access, bool system, Place& out) {
   Tlb::Entry& e = tlb.at(la);
   Tlb::Detail& d = tlb.detail(la);
   const u64 page = la & ~page_mask;
-  const u64 tag = writing ? e.write : has(access, Prot::exec) ? e.exec : e.read;
-  if (tag == page) {
-    out = {reinterpret_cast<std::byte*>(la + e.addend), d.gpa + (la & page_mask), false};
+  const u64 key = writing ? e.write : has(access, Prot::exec) ? e.exec : e.read;
+  if (key == Tlb::key(page)) {
+    out = {e.host + (la & page_mask), d.gpa + (la & page_mask), false};
     return true;
   }
 
@@ -66,20 +66,21 @@ bool Cpu::resolve(u64 la, Prot access, bool system, Place& out) {
   const bool watched = vm_.space.code_pages().watched(r.gpa.page_number());
   out.code = writing && watched;
   const Gpa gpa_page = r.gpa.page();
-  if (d.page != page || d.gpa != gpa_page) e = Tlb::Entry{};
+  if (d.page != page || d.gpa != gpa_page) tlb.clear(la);
+  tlb.note(la);
   d = {page, gpa_page, r.global, r.large};
   if (r.large) large_pages_[la >> 27 & 63] |= bit(la >> 21 & 63);
   if (r.huge) huge_pages_ |= bit(la >> 30 & 63);
-  e.addend = reinterpret_cast<u64>(host) - la;
+  e.host = host - (la & page_mask);
   if (has(access, Prot::exec)) {
-    e.exec = page;
+    e.exec = Tlb::key(page);
     return true;
   }
-  e.read = page;
+  e.read = Tlb::key(page);
   const bool may_write = r.writable || (!is_user && !(s.cr0 & x86::cr0::wp));
   const bool nested_dirty = nested_[r.gpa.page_number() & (nested_entries - 1)].write ==
                             gpa_page.value();
-  if (r.dirty && may_write && nested_dirty && !watched) e.write = page;
+  if (r.dirty && may_write && nested_dirty && !watched) e.write = Tlb::key(page);
   return true;
 }
 
@@ -272,9 +273,8 @@ bool Cpu::write_bytes(u64 la, const void* from, unsigned n, Seg seg) {
 
 std::byte* Cpu::direct(u64 la, unsigned n, bool write) {
   const Tlb::Entry& e = tlb_->at(la);
-  const u64 tag = write ? e.write : e.read;
-  if (((la + n - 1) & ~page_mask) != tag || n == 0) return nullptr;
-  return reinterpret_cast<std::byte*>(la + e.addend);
+  if (n == 0 || !Tlb::hits(write ? e.write : e.read, la, n)) return nullptr;
+  return e.host + (la & page_mask);
 }
 
 bool Cpu::translate(u64 la, Prot access, bool is_user, Gpa& out) {

@@ -1,6 +1,11 @@
 // What follows from the control registers and the code segment, and flushing.
+#include <sys/mman.h>
+
+#include <new>
+
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/decode/form_cache.hpp"
+#include "engine/soft/replay/replay.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/system/debug.hpp"
@@ -11,10 +16,31 @@ namespace rflags = x86::rflags;
 using x86::Seg;
 using x86::Segment;
 
+namespace {
+constexpr usize stack_bytes = MiB;
+
+usize mapping_bytes(usize object) { return page_size + stack_bytes + ((object + page_mask) & ~page_mask); }
+}  // namespace
+
+void* Cpu::operator new(usize size) {
+  void* p = ::mmap(nullptr, mapping_bytes(size), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) throw std::bad_alloc();
+  ::mprotect(p, page_size, PROT_NONE);
+  return static_cast<std::byte*>(p) + page_size + stack_bytes;
+}
+
+void Cpu::operator delete(void* p) noexcept {
+  ::munmap(static_cast<std::byte*>(p) - page_size - stack_bytes, mapping_bytes(sizeof(Cpu)));
+}
+
 Cpu::Cpu(VcpuId id, SoftVm& vm, engine::Client& client)
     : fpu(*this), id_(id), vm_(vm), client_(client), model_(*vm.model),
-      blocks_(std::make_unique<BlockCache>()), forms_(std::make_unique<FormCache>()) {
+      blocks_(std::make_unique<BlockCache>()), forms_(std::make_unique<FormCache>()),
+      translator_(*this, vm.translation.cache_bytes),
+      translating_(translator_.usable()) {
   s.reset(false);
+  new_code_mapping();
   load_state(engine::StateGroups::all, s);
 }
 
@@ -51,7 +77,7 @@ void Cpu::update_mode() {
     ip_mask_ = big ? 0xffff'ffff : 0xffff;
     if (cs.base != code_base_ || cs.limit != code_limit_) {  // rip means other bytes now
       code_base_ = cs.base, code_limit_ = cs.limit;
-      blocks_->new_mapping();
+      new_code_mapping();
     }
   }
   for (unsigned n = 0; n < 6; ++n) seg_base[n] = s.seg[n].base;
@@ -63,12 +89,37 @@ void Cpu::update_mode() {
   const bool look = ac_ || watching_ || (sysflags & rflags::tf);
   tlb_ = look ? &never_hits_ : &tlb_for(false);
   blocks_->set_mode(static_cast<u8>(static_cast<u8>(code_size_) | (cpl_ == 3 ? 4 : 0)));
+  translated.key = cpl_ == 3 ? user_key_ : supervisor_key_;
+  if (((s.cr0 ^ gates_cr0_) | (s.cr4 ^ gates_cr4_) | (s.xcr0 ^ gates_xcr0_))) update_gates();
+}
+
+void Cpu::update_gates() {
+  gates_cr0_ = s.cr0, gates_cr4_ = s.cr4, gates_xcr0_ = s.xcr0;
+  translated.gates = 0;
+  if (!fpu.live()) return;
+  for (const Gate gate : {Gate::x87, Gate::sse, Gate::avx, Gate::avx512})
+    if (gate_open(*this, gate)) translated.gates |= static_cast<u8>(bit(static_cast<u8>(gate)));
+}
+
+/// Linear addresses may mean other pages of code from now on. A key combines with the address of a
+/// page by XOR: 12 bits lie in the page's offset, 15 above canonical addresses' own.
+void Cpu::new_code_mapping() {
+  blocks_->new_mapping();
+  if ((keys_ += 2) >= bit(27)) {  // once in a blue moon: old keys may be in use
+    fpu.park();
+    translator_.reset();
+    keys_ = 2;
+  }
+  const auto key = [](u64 n) { return (n & page_mask) | n >> page_shift << 48; };
+  user_key_ = key(keys_);
+  supervisor_key_ = key(keys_ + 1);
+  translated.key = cpl_ == 3 ? user_key_ : supervisor_key_;
 }
 
 void Cpu::flush_tlb(bool keep_global) {
   for (Tlb& t : tlbs_) t.flush(keep_global);
   if (!keep_global) large_pages_.fill(0), huge_pages_ = 0;
-  blocks_->new_mapping();
+  new_code_mapping();
 }
 
 void Cpu::flush_tlb_page(Gva linear) {
@@ -80,7 +131,7 @@ void Cpu::flush_tlb_page(Gva linear) {
     t.flush_page(la);
     if (large) t.flush_large(la);
   }
-  blocks_->new_mapping();
+  new_code_mapping();
 }
 
 u64 Cpu::guest_tsc() const {

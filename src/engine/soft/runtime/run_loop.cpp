@@ -34,9 +34,16 @@ void Cpu::run(engine::Exit& exit) {
         break;
       }
     } else {
-      const Block* b = find_block();
+      Block* b = find_block();
       current_ = nullptr;
-      st = b ? execute(*b) : failed_;
+      if (!b) {
+        st = failed_;
+      } else if (translating_ && translator_.warm_up(*b)) {
+        translator_.arrived(*b);
+        st = translator_.run(*b);
+      } else {
+        st = execute(*b);
+      }
     }
     if (st == Step::branch) [[likely]] continue;
     if (!settle(st)) break;
@@ -179,6 +186,7 @@ void Cpu::sync_stubs() {
   const u64 generation = vm_.stubs.generation();
   if (generation == stubs_seen_.load(std::memory_order_relaxed)) return;
   fpu.park();
+  translator_.reset();
   blocks_->clear();
   forms_->clear();
   current_ = nullptr;
@@ -188,6 +196,7 @@ void Cpu::sync_stubs() {
 /// Somebody asked this vCPU to look up. False: leave run().
 bool Cpu::check_world() {
   poll_.exchange(0, std::memory_order_seq_cst);
+  drop_written_code();
   sync_world();
   if (injected) {
     injected = false;
@@ -222,6 +231,36 @@ bool Cpu::take_event(const Client::Pending& p) {
   }
   if (interrupts_enabled()) request_check();
   return ok;
+}
+
+void Cpu::code_written(u64 page) noexcept {
+  {
+    const std::lock_guard guard(written_.lock);
+    if (written_.count < written_.page.size())
+      written_.page[written_.count++] = page;
+    else
+      written_.overflowed = true;
+  }
+  request_check();
+}
+
+void Cpu::drop_written_code() {
+  if (!translating_) return;
+  std::array<u64, 64> page;
+  unsigned count;
+  bool all;
+  {
+    const std::lock_guard guard(written_.lock);
+    count = written_.count;
+    all = written_.overflowed;
+    for (unsigned n = 0; n < count; ++n) page[n] = written_.page[n];
+    written_.count = 0;
+    written_.overflowed = false;
+  }
+  if (!count) return;
+  fpu.park();
+  if (all) return translator_.reset();
+  for (unsigned n = 0; n < count; ++n) translator_.page_written(page[n]);
 }
 
 void Cpu::finish_code_writes() {

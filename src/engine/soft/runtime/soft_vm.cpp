@@ -4,6 +4,11 @@
 
 namespace bhyve::soft {
 
+void SoftVm::code_written(u64 page) noexcept {
+  for (const auto& slot : cpus_)
+    if (Cpu* cpu = slot.load(std::memory_order_acquire)) cpu->code_written(page);
+}
+
 u64 SoftVm::new_code_epoch(const Cpu& self) {
   const u64 epoch = code_epoch_.fetch_add(1, std::memory_order_seq_cst) + 1;
   for (const auto& slot : cpus_)

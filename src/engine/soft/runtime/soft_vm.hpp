@@ -19,15 +19,33 @@ class Cpu;
 /// they are gone. Watching starts a new epoch and kicks the other vCPUs; each drops its write tags
 /// when it next looks up and publishes the epoch it has seen. Until all have, blocks of the page
 /// compare their bytes on every entry (BlockCache). Nobody ever waits.
-class SoftVm final {
+class SoftVm final : public mem::CodePages::Observer {
  public:
+  /// How hot code is executed. No cache: the interpreter does all.
+  struct Translation {
+    usize cache_bytes = 0;  ///< of translated code a vCPU may have
+    u32 after = 24;         ///< executions that make a block hot
+  };
+  /// With the interpreter alone.
+  SoftVm(mem::Vmspace& guest_space, std::unique_ptr<CpuModel> cpu_model, u32 vcpus)
+      : SoftVm(guest_space, std::move(cpu_model), vcpus, Translation{}) {}
   SoftVm(mem::Vmspace& guest_space, std::unique_ptr<CpuModel> cpu_model, u32 vcpus,
-         usize stub_bytes = StubArena::default_bytes)
-      : space(guest_space), model(std::move(cpu_model)), stubs(stub_bytes), cpus_(vcpus) {}
+         const Translation& how, usize stub_bytes = StubArena::default_bytes)
+      : space(guest_space), model(std::move(cpu_model)), translation(how), stubs(stub_bytes),
+        cpus_(vcpus) {
+    if (how.cache_bytes) space.code_pages().observe(this);
+  }
+  ~SoftVm() override { space.code_pages().observe(nullptr); }
+  SoftVm(const SoftVm&) = delete;
+  SoftVm& operator=(const SoftVm&) = delete;
 
   mem::Vmspace& space;
   const std::unique_ptr<CpuModel> model;
+  const Translation translation;
   StubArena stubs;  ///< locks itself; shared by the vCPUs
+
+  /// Tells every vCPU.
+  void code_written(u64 page) noexcept override;
 
   void add(VcpuId id, Cpu& cpu) { cpus_[id].store(&cpu, std::memory_order_release); }
   void remove(VcpuId id) { cpus_[id].store(nullptr, std::memory_order_release); }

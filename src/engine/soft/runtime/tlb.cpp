@@ -2,9 +2,25 @@
 
 namespace bhyve::soft {
 
+void Tlb::note(u64 linear) {
+  const unsigned n = index(linear);
+  if (noted_[n]) return;
+  noted_[n] = true;
+  used_[used_count_++] = static_cast<u16>(n);
+}
+
 void Tlb::flush(bool keep_global) {
-  for (unsigned n = 0; n < entries; ++n)
-    if (details_[n].page != none && !(keep_global && details_[n].global)) drop(n);
+  unsigned kept = 0;
+  for (unsigned k = 0; k < used_count_; ++k) {
+    const unsigned n = used_[k];
+    if (keep_global && details_[n].global) {
+      used_[kept++] = static_cast<u16>(n);
+      continue;
+    }
+    drop(n);
+    noted_[n] = false;
+  }
+  used_count_ = kept;
 }
 
 void Tlb::flush_page(u64 linear) {
@@ -13,12 +29,14 @@ void Tlb::flush_page(u64 linear) {
 }
 
 void Tlb::flush_large(u64 linear) {
-  for (unsigned n = 0; n < entries; ++n)
-    if (details_[n].large && (details_[n].page ^ linear) < GiB) drop(n);
+  for (unsigned k = 0; k < used_count_; ++k) {
+    const Detail& d = details_[used_[k]];
+    if (d.large && (d.page ^ linear) < GiB) drop(used_[k]);
+  }
 }
 
 void Tlb::flush_writes() {
-  for (Entry& e : table_) e.write = none;
+  for (unsigned k = 0; k < used_count_; ++k) table_[used_[k]].write = empty(used_[k]).write;
 }
 
 }  // namespace bhyve::soft

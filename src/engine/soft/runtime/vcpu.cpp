@@ -155,6 +155,7 @@ class SoftVcpu final : public engine::EngineVcpu {
 
 void SoftVcpu::statistics(const StatSink& sink) const {
   const Cpu::Counters& n = cpu_->counters;
+  const Translator::Counters& t = cpu_->translator_counters();
   auto relaxed = [](const u64& v) { return __atomic_load_n(&v, __ATOMIC_RELAXED); };
   const std::pair<std::string_view, u64> rows[] = {
       {"number of times %cr access was intercepted", relaxed(n.cr_access)},
@@ -176,14 +177,25 @@ void SoftVcpu::statistics(const StatSink& sink) const {
       {"soft: stores into code", relaxed(n.code_writes)},
       {"soft: instructions replayed", relaxed(n.replays)},
       {"soft: FPU switches", relaxed(n.fpu_switches)},
+      {"soft: instructions called from translated code", relaxed(n.callouts)},
+      {"soft: TLB misses of translated code", relaxed(n.translated_misses)},
+      {"soft: blocks translated", relaxed(t.blocks)},
+      {"soft: instructions translated", relaxed(t.insns)},
+      {"soft: bytes of translated code", relaxed(t.bytes)},
+      {"soft: exits linked", relaxed(t.links)},
+      {"soft: entries into translated code", relaxed(t.entries)},
+      {"soft: exits without a link taken", relaxed(t.unlinked)},
+      {"soft: translations thrown away", relaxed(t.killed)},
+      {"soft: code cache resets", relaxed(t.resets)},
   };
   for (const auto& [text, value] : rows) sink(text, value);
 }
 
 class SoftEngine final : public engine::Engine {
  public:
-  SoftEngine(mem::Vmspace& space, std::unique_ptr<CpuModel> model, u32 vcpus)
-      : vm_(space, std::move(model), vcpus), vcpus_(vcpus) {}
+  SoftEngine(mem::Vmspace& space, std::unique_ptr<CpuModel> model, u32 vcpus,
+             const SoftVm::Translation& how)
+      : vm_(space, std::move(model), vcpus, how), vcpus_(vcpus) {}
   [[nodiscard]] std::string_view name() const override { return "soft"; }
   [[nodiscard]] Result<std::unique_ptr<engine::EngineVcpu>> create_vcpu(
       VcpuId id, engine::Client& client) override {
@@ -203,7 +215,10 @@ Result<std::unique_ptr<engine::Engine>> make_soft_engine(mem::Vmspace& space,
                                                          u32 vcpus) {
   auto model = CpuModel::create(config, vcpus);
   if (!model) return tl::make_unexpected(model.error());
-  return std::make_unique<SoftEngine>(space, std::move(*model), vcpus);
+  SoftVm::Translation how;
+  how.cache_bytes = config.executor == "interp" ? 0 : config.code_cache / vcpus;
+  how.after = config.translate_after;
+  return std::make_unique<SoftEngine>(space, std::move(*model), vcpus, how);
 }
 
 }  // namespace bhyve::soft

@@ -1,0 +1,187 @@
+#include "engine/soft/translate/block_emitter.hpp"
+
+#include "engine/soft/cpu.hpp"
+
+namespace bhyve::soft {
+
+BlockEmitter::BlockEmitter(Translator& translator, Block& block)
+    : t_(translator), b_(block), c_(translator.cache().begin(), translator.cache().end() - 64),
+      start_(static_cast<i64>(block.gpa & page_mask)),
+      bmi2_(__builtin_cpu_supports("bmi2") != 0) {
+  const Cpu& cpu = t_.cpu();
+  page_ = t_.offset(cpu.translated.page);
+  key_ = t_.offset(cpu.translated.key);
+  gates_ = t_.offset(cpu.translated.gates);
+  linear_ = t_.offset(cpu.translated.linear);
+  temporary_ = t_.offset(cpu.translated.temporary);
+  jumps_ = t_.offset(cpu.translated.jumps);
+  flags_ = t_.offset(cpu.flags);
+  tlb_ = t_.offset(cpu.tlb_);
+  poll_ = t_.offset(cpu.poll_);
+}
+
+/// Flags that are needed at a place in this page, all when it is unknown.
+u8 BlockEmitter::live_at(i64 target) {
+  if (target < 0 || target >= static_cast<i64>(page_size)) return flag::all;
+  if (target == start_) return b_.live_in;
+  Block* block = t_.find((b_.gpa & ~page_mask) + static_cast<u64>(target));
+  return block ? t_.live_in(*block) : flag::all;
+}
+
+void BlockEmitter::analyse() {
+  g_.reserve(b_.count);
+  for (unsigned n = 0; n < b_.count; ++n)
+    g_.push_back(classify(b_.insns[n], b_.raw() + b_.insns[n].offset));
+  u8 live = live_at(start_ + b_.bytes);
+  for (unsigned n = b_.count; n-- > 0;) {
+    GuestInsn& g = g_[n];
+    if (g.kind == Kind::call || g.kind == Kind::jump) live = live_at(target_of(g));
+    if (g.kind == Kind::jump_cond) live |= live_at(target_of(g));
+    g.live_after = live;
+    if (g.kind == Kind::call || g.kind == Kind::jump) continue;
+    live = static_cast<u8>(g.reads | (live & ~g.writes));
+  }
+}
+
+void BlockEmitter::emit_callout(const GuestInsn& g) {
+  clobber_flags(g.reads | (g.live_after & ~g.writes));
+  c_.move_imm(host::s0, reinterpret_cast<u64>(g.insn));
+  c_.byte(0x68);  // push imm32
+  c_.word(static_cast<u32>(start_) << 8);
+  c_.call(writable(t_.thunks().callout));
+  in_memory_ = true;
+  in_host_ = false;
+  open_gates_ = 0;
+}
+
+void BlockEmitter::emit(const GuestInsn& g) {
+  switch (g.kind) {
+    case Kind::callout: emit_callout(g); break;
+    case Kind::nothing: break;
+    case Kind::copy: emit_copy(g); break;
+    case Kind::copy_plain: emit_plain(g); break;
+    case Kind::move_imm: emit_move_imm(g); break;
+    case Kind::bswap: emit_bswap(g); break;
+    case Kind::lea: emit_lea(g); break;
+    case Kind::push:
+      if (g.has_modrm)
+        emit_callout(g);  // two accesses
+      else
+        emit_push(g);
+      break;
+    case Kind::push_imm: emit_push(g); break;
+    case Kind::pop: emit_pop(g); break;
+    case Kind::leave: emit_leave(g); break;
+    case Kind::ret: emit_ret(g); break;
+    case Kind::call: emit_call(g); break;
+    case Kind::jump: {
+      const i64 target = target_of(g);
+      emit_exit(target, target <= offset_of(g), live_at(target));
+      break;
+    }
+    case Kind::jump_cond: emit_jump_cond(g); break;
+    case Kind::jump_indirect: emit_jump_indirect(g); break;
+    case Kind::call_indirect: emit_call_indirect(g); break;
+  }
+}
+
+void BlockEmitter::close_cold() {
+  for (; open_ < cold_.size(); ++open_) {
+    Cold& cold = cold_[open_];
+    if (cold.kind != Cold::Kind::missed && cold.kind != Cold::Kind::callout) continue;
+    cold.back = c_.at();
+    cold.restore = in_host_ && (cold.g->live_after || !in_memory_);
+  }
+}
+
+bool BlockEmitter::run() {
+  analyse();
+  for (const GuestInsn& g : g_) {
+    host_offset.push_back(static_cast<u32>(c_.size()));
+    flags_live.push_back(in_host_ && !in_memory_);
+    emit(g);
+    close_cold();
+    if (c_.overflowed()) return false;
+  }
+  host_offset.push_back(static_cast<u32>(c_.size()));
+  const Kind last = g_.back().kind;
+  const bool leaves = last == Kind::ret || last == Kind::call || last == Kind::jump ||
+                      last == Kind::jump_indirect || last == Kind::call_indirect;
+  if (!leaves) {
+    const i64 next = start_ + b_.bytes;
+    emit_exit(next, false, live_at(next));
+  }
+  emit_cold();
+  while (c_.size() < 16) c_.byte(0x90);  // room for a jump when it is thrown away
+  return !c_.overflowed();
+}
+
+void BlockEmitter::emit_cold() {
+  for (usize n = 0; n < cold_.size(); ++n) emit_cold(cold_[n]);
+  for (const u32 exit : exits) {
+    Translator::Exit& e = t_.exit(exit);
+    if (!e.tag) continue;
+    HostCode::patch(e.tag, c_.at());
+    e.tag = c_.at();
+    c_.quad(0);
+  }
+}
+
+void BlockEmitter::emit_cold_call(const Cold& cold, const u8* thunk, u32 descriptor) {
+  c_.byte(0x68);
+  c_.word(descriptor);
+  c_.call(writable(thunk));
+  if (cold.retry) c_.jump(cold.retry);
+  if (!cold.back) return;
+  if (cold.restore) restore_flags();
+  c_.jump(cold.back);
+}
+
+void BlockEmitter::emit_cold(Cold& cold) {
+  const Translator::Thunks& thunks = t_.thunks();
+  const u32 block = static_cast<u32>(start_) << 8;
+  c_.here(cold.from);
+  switch (cold.kind) {
+    case Cold::Kind::missed:
+      c_.rm(0x2b, host::s0, {host::s1, cold.write ? 8 : 0});
+      c_.move_imm(host::s1, reinterpret_cast<u64>(cold.g->insn));
+      emit_cold_call(cold, cold.write ? thunks.write_missed : thunks.read_missed, block | cold.size);
+      break;
+    case Cold::Kind::callout:
+      c_.move_imm(host::s0, reinterpret_cast<u64>(cold.g->insn));
+      emit_cold_call(cold, cold.g->gate ? thunks.callout_live : thunks.callout, block);
+      break;
+    case Cold::Kind::exit_flags:
+      save_flags();
+      [[fallthrough]];
+    case Cold::Kind::exit: {
+      Translator::Exit& e = t_.exit(cold.exit);
+      if (!cold.back) {
+        emit_link(cold.target, cold.exit);
+        if (e.tag) {
+          u8* missed = c_.jump_if(cc::ne);
+          e.jump = c_.jump();
+          c_.here(missed);
+          c_.here(e.jump);
+        } else if (!e.jump) {
+          e.jump = c_.jump();
+          c_.here(e.jump);
+        }
+      }
+      e.unlinked = c_.at();
+      c_.move_imm(host::s0, cold.exit);
+      jump_thunk(thunks.exit_unlinked);
+      break;
+    }
+    case Cold::Kind::poll:
+      c_.move_imm(host::s0, cold.exit);
+      jump_thunk(thunks.exit_poll);
+      break;
+    case Cold::Kind::poll_here:
+      c_.move_imm(host::s0, static_cast<u64>(offset_of(*cold.g)));
+      jump_thunk(thunks.exit_here);
+      break;
+  }
+}
+
+}  // namespace bhyve::soft

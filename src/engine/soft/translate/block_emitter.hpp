@@ -1,0 +1,130 @@
+#pragma once
+#include <vector>
+
+#include "engine/soft/runtime/block_cache.hpp"
+#include "engine/soft/translate/guest_insn.hpp"
+#include "engine/soft/translate/host_code.hpp"
+#include "engine/soft/translate/translator.hpp"
+
+namespace bhyve::soft {
+
+/// Translates one block. Hot code comes first, then the cold paths that its checks lead to.
+/// Implemented by families: block_emitter_flags, _memory, _operands, _branch.
+class BlockEmitter final {
+ public:
+  BlockEmitter(Translator& translator, Block& block);
+
+  /// Emits everything. False: no room in the code cache.
+  [[nodiscard]] bool run();
+
+  [[nodiscard]] usize bytes() const { return c_.size(); }
+  std::vector<u32> host_offset;
+  std::vector<bool> flags_live;
+  std::vector<u32> exits;
+
+ private:
+  // ---- block_emitter_flags.cpp: the arithmetic flags are in the host's register, in memory, both or dead
+  void save_flags();
+  void restore_flags();
+  /// The host's flags are about to be overwritten; `live` tells which the guest still needs.
+  void clobber_flags(u8 live);
+  /// The next host instruction takes the guest's flags.
+  void flags_to_host(u8 needed);
+  /// `scratch_busy`: s0 and s1 hold something.
+  void flags_to_host_busy(u8 needed);
+
+  // ---- block_emitter_memory.cpp
+  /// s0 = linear address of the memory operand.
+  void address(const Insn& i);
+  /// s0 = linear address -> [s0 + s1] is the operand in host memory, or the slow path runs.
+  void check(const GuestInsn& g, unsigned size, bool write);
+  void load_page(u8 reg) { c_.load(reg, state(page_)); }
+
+  // ---- block_emitter_operands.cpp
+  void emit_copy(const GuestInsn& g);
+  void emit_plain(const GuestInsn& g);
+  void emit_move_imm(const GuestInsn& g);
+  void emit_bswap(const GuestInsn& g);
+  void emit_lea(const GuestInsn& g);
+  struct Fields;
+  void encode(const GuestInsn& g, const Fields& f);
+  void encode_legacy(const GuestInsn& g, const Fields& f);
+  void encode_vector(const GuestInsn& g, const Fields& f);
+  void encode_modrm(const GuestInsn& g, const Fields& f);
+  void gate_check(const GuestInsn& g);
+  void record_x87(const GuestInsn& g);
+
+  // ---- block_emitter_branch.cpp
+  void emit_push(const GuestInsn& g);
+  void emit_pop(const GuestInsn& g);
+  void emit_leave(const GuestInsn& g);
+  void emit_ret(const GuestInsn& g);
+  void emit_call(const GuestInsn& g);
+  void emit_jump_cond(const GuestInsn& g);
+  void emit_jump_indirect(const GuestInsn& g);
+  void emit_call_indirect(const GuestInsn& g);
+  void store_return_address(const GuestInsn& g);
+  /// s0 = target of an indirect branch -> s0 = its page, s1 = offset of its entry in jumps, or the
+  /// interpreter executes `g`.
+  void look_up(const GuestInsn& g);
+  void jump_to_entry();
+  void poll_here(const GuestInsn& g);
+  /// Leaves to `target`, counted from the start of the page.
+  void emit_exit(i64 target, bool backward, bool flags_wanted);
+
+  // ---- block_emitter.cpp
+  void analyse();
+  void emit(const GuestInsn& g);
+  void emit_callout(const GuestInsn& g);
+  void emit_cold();
+  [[nodiscard]] u8 live_at(i64 target);
+  [[nodiscard]] i64 offset_of(const GuestInsn& g) const { return start_ + g.insn->offset; }
+  [[nodiscard]] i64 offset_after(const GuestInsn& g) const {
+    return offset_of(g) + g.insn->length;
+  }
+  [[nodiscard]] i64 target_of(const GuestInsn& g) const {
+    return offset_after(g) + static_cast<i64>(g.insn->imm);
+  }
+
+  [[nodiscard]] static HostMem state(i32 offset) { return {host::cpu, offset}; }
+  [[nodiscard]] static HostMem home(u8 guest) { return {host::cpu, guest * 8}; }
+  [[nodiscard]] const u8* writable(const u8* executable) const {
+    return t_.cache().writable(executable);
+  }
+  /// Jump to a thunk.
+  void jump_thunk(const u8* thunk) { c_.jump(writable(thunk)); }
+
+  /// A path beside the hot code.
+  struct Cold {
+    enum class Kind : u8 { missed, callout, exit, exit_flags, poll, poll_here } kind;
+    u8* from = nullptr;      ///< rel32 that leads here
+    u8* retry = nullptr;     ///< where the hot path looks again
+    u8* back = nullptr;      ///< where the hot path goes on
+    const GuestInsn* g = nullptr;
+    bool write = false;
+    bool restore = false;    ///< the hot path goes on with flags in the host's register
+    u8 size = 0;
+    u32 exit = 0;
+    i64 target = 0;
+  };
+  void emit_cold(Cold& cold);
+  void emit_cold_call(const Cold& cold, const u8* thunk, u32 descriptor);
+  /// The link part of an exit: to a place in this page or, checked, in another.
+  void emit_link(i64 target, u32 exit);
+  /// Notes for open cold paths of this instruction where the hot path goes on.
+  void close_cold();
+
+  Translator& t_;
+  Block& b_;
+  HostCode c_;
+  i64 start_;                   ///< of the block in its page
+  std::vector<GuestInsn> g_;
+  std::vector<Cold> cold_;
+  usize open_ = 0;              ///< cold paths from here on belong to the current instruction
+  bool in_host_ = false, in_memory_ = true;  ///< where valid flags are
+  u8 open_gates_ = 0;           ///< gates that were looked at since the last callout
+  bool bmi2_;
+  i32 page_, key_, tlb_, flags_, poll_, gates_, linear_, temporary_, jumps_;
+};
+
+}  // namespace bhyve::soft

@@ -1,0 +1,530 @@
+// From an instruction's bytes to what the translator does with it. Opcode maps: SDM vol. 2, appendix A.
+#include "engine/soft/translate/guest_insn.hpp"
+
+#include "engine/soft/decode/decoder.hpp"
+#include "engine/soft/replay/replay.hpp"
+#include "engine/soft/translate/host_code.hpp"
+
+namespace bhyve::soft {
+
+namespace flag {
+u8 of_condition(unsigned cc) {
+  constexpr u8 by_pair[8] = {of, cf, zf, cf | zf, sf, pf, sf | of, zf | sf | of};
+  return by_pair[cc >> 1 & 7];
+}
+}  // namespace flag
+
+u8 GuestInsn::reg() const {
+  const unsigned low = modrm >> 3 & 7;
+  if (encoding == Encoding::legacy) return static_cast<u8>(low | (rex & 4u) << 1);
+  return static_cast<u8>(low | (bytes[vex_at + 1] & 0x80 ? 0u : 8u));
+}
+
+u8 GuestInsn::rm() const {
+  const unsigned low = modrm & 7;
+  if (encoding == Encoding::legacy) return static_cast<u8>(low | (rex & 1u) << 3);
+  if (encoding == Encoding::vex && bytes[vex_at] == 0xc5) return static_cast<u8>(low);
+  return static_cast<u8>(low | (bytes[vex_at + 1] & 0x20 ? 0u : 8u));
+}
+
+u8 GuestInsn::vvvv() const {
+  const u8 p = bytes[vex_at + (bytes[vex_at] == 0xc5 ? 1 : 2)];
+  return static_cast<u8>(~p >> 3 & 15);
+}
+
+namespace {
+
+/// One-byte opcodes with ModRM that the translator knows.
+bool one_byte_has_modrm(u8 op) {
+  if (op < 0x40) return (op & 7) < 4;
+  switch (op) {
+    case 0x62: case 0x63: case 0x69: case 0x6b: case 0xc0: case 0xc1: case 0xc6: case 0xc7:
+    case 0xd0: case 0xd1: case 0xd2: case 0xd3: case 0xf6: case 0xf7: case 0xfe: case 0xff:
+      return true;
+    default: return (op >= 0x80 && op <= 0x8f) || (op >= 0xd8 && op <= 0xdf);
+  }
+}
+
+bool two_byte_has_modrm(u8 op) {
+  if (op >= 0x80 && op <= 0x8f) return false;
+  if (op >= 0xc8 && op <= 0xcf) return false;
+  if (op >= 0x30 && op <= 0x37) return false;
+  switch (op) {
+    case 0x05: case 0x06: case 0x07: case 0x08: case 0x09: case 0x0b: case 0x0e: case 0x77:
+    case 0xa0: case 0xa1: case 0xa2: case 0xa8: case 0xa9: case 0xaa: return false;
+    default: return true;
+  }
+}
+
+/// Walks prefixes, opcode, ModRM and displacement. False: a form that is left to the interpreter.
+class Parser final {
+ public:
+  Parser(GuestInsn& g, unsigned length) : g_(g), length_(length) {}
+
+  bool run() {
+    if (!prefixes() || !opcode()) return false;
+    if (g_.has_modrm && !operand()) return false;
+    g_.imm_at = static_cast<u8>(at_);
+    g_.imm_size = static_cast<u8>(length_ - at_);
+    return true;
+  }
+
+ private:
+  [[nodiscard]] bool more(unsigned n = 1) const { return at_ + n <= length_; }
+  u8 next() { return g_.bytes[at_++]; }
+
+  bool prefixes() {
+    for (; more(); ++at_) {
+      const u8 b = g_.bytes[at_];
+      switch (b) {
+        case 0x66: g_.prefix66 = 1; g_.rex = 0; continue;
+        case 0xf2: case 0xf3: g_.rep = b; g_.rex = 0; continue;
+        case 0xf0: g_.lock = true; g_.rex = 0; continue;
+        case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: g_.rex = 0; continue;
+        case 0x67: return false;
+        default: break;
+      }
+      if ((b & 0xf0) != 0x40) return true;
+      g_.rex = b;
+    }
+    return false;
+  }
+
+  bool opcode() {
+    const u8 b = next();
+    if (b == 0xc4 || b == 0xc5 || b == 0x62) return vector_prefix(b);
+    if (b != 0x0f) {
+      g_.opcode = b;
+      g_.has_modrm = one_byte_has_modrm(b);
+      return true;
+    }
+    if (!more()) return false;
+    const u8 second = next();
+    g_.map = 1;
+    g_.opcode = second;
+    if (second == 0x38 || second == 0x3a) {
+      if (!more()) return false;
+      g_.map = second == 0x38 ? 2 : 3;
+      g_.opcode = next();
+      g_.has_modrm = true;
+      return true;
+    }
+    g_.has_modrm = two_byte_has_modrm(second);
+    return true;
+  }
+
+  bool vector_prefix(u8 b) {
+    const unsigned payload = b == 0xc5 ? 1 : b == 0xc4 ? 2 : 3;
+    if (!more(payload + 2)) return false;
+    g_.vex_at = static_cast<u8>(at_ - 1);
+    g_.encoding = b == 0x62 ? Encoding::evex : Encoding::vex;
+    g_.map = b == 0xc5 ? 1 : g_.bytes[at_] & (b == 0x62 ? 7 : 31);
+    at_ += payload;
+    g_.opcode = next();
+    g_.has_modrm = !(g_.map == 1 && g_.opcode == 0x77 && b != 0x62);
+    return g_.map >= 1 && g_.map <= 3;
+  }
+
+  bool operand() {
+    if (!more()) return false;
+    g_.modrm = next();
+    const unsigned mod = g_.modrm >> 6, rm = g_.modrm & 7;
+    if (mod == 3) return true;
+    unsigned disp = mod == 1 ? 1 : mod == 2 ? 4 : rm == 5 ? 4 : 0;
+    if (rm == 4) {
+      if (!more()) return false;
+      if ((next() & 7) == 5 && mod == 0) disp = 4;
+    }
+    at_ += disp;
+    return at_ <= length_;
+  }
+
+  GuestInsn& g_;
+  unsigned length_, at_ = 0;
+};
+
+unsigned operand_bytes(const GuestInsn& g) {
+  return g.rex & 8 ? 8 : g.prefix66 ? 2 : 4;
+}
+
+/// reg and rm are general registers; which of them is written.
+void general(GuestInsn& g, bool reg_written, bool rm_written, bool is_byte) {
+  g.kind = Kind::copy;
+  g.reg_gpr = g.rm_gpr = true;
+  g.reg_written = reg_written;
+  g.rm_written = rm_written;
+  g.byte_reg = g.byte_rm = is_byte;
+  g.size = static_cast<u8>(is_byte ? 1 : operand_bytes(g));
+  g.mem_read = true;
+  g.mem_written = rm_written;
+}
+/// Only rm is a register: ModRM.reg extends the opcode.
+void group(GuestInsn& g, bool written, bool is_byte) {
+  general(g, false, written, is_byte);
+  g.reg_gpr = g.byte_reg = false;
+}
+
+void arithmetic(GuestInsn& g, unsigned which) {
+  g.writes = flag::all;
+  if (which == 2 || which == 3) g.reads = flag::cf;  // ADC, SBB
+}
+
+void shift(GuestInsn& g) {
+  const bool is_byte = !(g.opcode & 1);
+  const bool by_cl = g.opcode >= 0xd2;
+  const unsigned which = g.modrm >> 3 & 7;
+  group(g, true, is_byte);
+  g.rm_in_register = true;  // undefined flags differ from those of the form with memory
+  if (which == 2 || which == 3) g.reads = flag::all;  // RCL, RCR
+  g.writes = flag::all;
+  const unsigned count = by_cl ? 0 : g.opcode >= 0xd0 ? 1 : g.bytes[g.imm_at] & 0x1f;
+  // A count of zero changes nothing; rotates leave all but CF and OF.
+  if (count == 0 || which < 4) g.reads = flag::all;
+}
+
+void group_f6(GuestInsn& g) {
+  const bool is_byte = g.opcode == 0xf6;
+  const unsigned which = g.modrm >> 3 & 7;
+  group(g, which == 2 || which == 3, is_byte);
+  if (which == 2) return;  // NOT
+  g.writes = flag::all;
+  // MUL to IDIV work on RAX and RDX, which are the host's. A divide error must find the flags.
+  if (which >= 6) g.reads = flag::all;
+}
+
+void group_ff(GuestInsn& g) {
+  const bool is_byte = g.opcode == 0xfe;
+  const unsigned which = g.modrm >> 3 & 7;
+  if (which <= 1) {
+    group(g, true, is_byte);
+    g.writes = flag::all & ~flag::cf;  // INC, DEC
+  } else if (!is_byte && (which == 2 || which == 4)) {
+    g.kind = which == 2 ? Kind::call_indirect : Kind::jump_indirect;
+    g.rm_gpr = g.mem_read = true;
+    g.size = 8;
+    g.reads = flag::all;
+  } else if (!is_byte && which == 6 && !g.prefix66) {
+    g.kind = Kind::push;
+    g.rm_gpr = g.mem_read = true;
+    g.size = 8;
+  }
+}
+
+/// XCHG with RAX as the form with ModRM.
+void exchange(GuestInsn& g) {
+  g.modrm = static_cast<u8>(0xc0 | (g.opcode & 7));
+  g.opcode = 0x87;
+  g.has_modrm = true;
+  g.rex &= static_cast<u8>(~4);
+  general(g, true, true, false);
+}
+
+void one_byte(GuestInsn& g) {
+  const u8 op = g.opcode;
+  const bool is_byte = !(op & 1);
+  if (op < 0x40) {
+    const unsigned which = op >> 3, form = op & 7;
+    if (form < 4)
+      general(g, form >= 2 && which != 7, form < 2 && which != 7, is_byte);
+    else if (form < 6)
+      g.kind = Kind::copy_plain;
+    else
+      return;
+    return arithmetic(g, which);
+  }
+  switch (op) {
+    case 0x63:
+      general(g, true, false, false);
+      if (g.size == 8) g.size = 4;
+      break;
+    case 0x69: case 0x6b: general(g, true, false, false); g.writes = flag::all; break;
+    case 0x80: case 0x81: case 0x83: {
+      const unsigned which = g.modrm >> 3 & 7;
+      group(g, which != 7, is_byte);
+      arithmetic(g, which);
+      break;
+    }
+    case 0x84: case 0x85: general(g, false, false, is_byte); g.writes = flag::all; break;
+    case 0x86: case 0x87: general(g, true, true, is_byte); break;
+    case 0x88: case 0x89:
+      general(g, false, true, is_byte);
+      g.mem_read = false;
+      break;
+    case 0x8a: case 0x8b: general(g, true, false, is_byte); break;
+    case 0x8d:
+      if (operand_bytes(g) != 2) g.kind = Kind::lea;
+      break;
+    case 0x90:
+      if (g.rep) break;  // PAUSE
+      g.kind = Kind::nothing;
+      if (g.rex & 1) exchange(g);
+      break;
+    case 0x98: case 0x99: g.kind = Kind::copy_plain; break;
+    case 0xa8: case 0xa9: g.kind = Kind::copy_plain; g.writes = flag::all; break;
+    case 0xc0: case 0xc1: case 0xd0: case 0xd1: case 0xd2: case 0xd3: shift(g); break;
+    case 0xc2: case 0xc3: g.kind = Kind::ret; g.reads = flag::all; break;
+    case 0xc6: case 0xc7:
+      group(g, true, is_byte);
+      g.mem_read = false;
+      break;
+    case 0xc9: g.kind = g.prefix66 ? Kind::callout : Kind::leave; break;
+    case 0xe8: g.kind = Kind::call; g.reads = flag::all; break;
+    case 0xe9: case 0xeb: g.kind = Kind::jump; g.reads = flag::all; break;
+    case 0xf5: g.kind = Kind::copy_plain; g.reads = g.writes = flag::cf; break;
+    case 0xf8: case 0xf9: g.kind = Kind::copy_plain; g.writes = flag::cf; break;
+    case 0xf6: case 0xf7: group_f6(g); break;
+    case 0xfe: case 0xff: group_ff(g); break;
+    case 0x68: case 0x6a: g.kind = g.prefix66 ? Kind::callout : Kind::push_imm; break;
+    default:
+      if (op >= 0x50 && op <= 0x57) g.kind = g.prefix66 ? Kind::callout : Kind::push;
+      if (op >= 0x58 && op <= 0x5f) g.kind = g.prefix66 ? Kind::callout : Kind::pop;
+      if (op >= 0x70 && op <= 0x7f) g.kind = Kind::jump_cond, g.reads = flag::of_condition(op & 15);
+      if (op >= 0x91 && op <= 0x97) exchange(g);
+      if (op >= 0xb0 && op <= 0xbf) g.kind = Kind::move_imm;
+      break;
+  }
+}
+
+/// BT, BTS, BTR, BTC with a bit number in a register reach memory beyond the operand.
+void bit_test(GuestInsn& g, unsigned which, bool immediate) {
+  if (!immediate && g.memory()) return;
+  g.rm_in_register = !immediate;
+  if (immediate)
+    group(g, which != 4, false);
+  else
+    general(g, false, which != 4, false);
+  g.writes = flag::all;
+  g.reads = flag::all & ~flag::cf;
+}
+
+void two_byte(GuestInsn& g) {
+  const u8 op = g.opcode;
+  const bool is_byte = !(op & 1);
+  if (op >= 0x40 && op <= 0x4f) {
+    general(g, true, false, false);
+    g.reads = flag::of_condition(op & 15);
+    return;
+  }
+  if (op >= 0x80 && op <= 0x8f) {
+    g.kind = Kind::jump_cond;
+    g.reads = flag::of_condition(op & 15);
+    return;
+  }
+  if (op >= 0x90 && op <= 0x9f) {
+    group(g, true, true);
+    g.mem_read = false;
+    g.reads = flag::of_condition(op & 15);
+    return;
+  }
+  if (op >= 0xc8 && op <= 0xcf) {
+    if (!g.prefix66) g.kind = Kind::bswap;
+    return;
+  }
+  switch (op) {
+    case 0x0d: case 0x18: case 0x1f: g.kind = Kind::nothing; break;
+    case 0x1e: if (g.rep == 0xf3) g.kind = Kind::nothing; break;
+    case 0xa3: bit_test(g, 4, false); break;
+    case 0xab: bit_test(g, 5, false); break;
+    case 0xb3: bit_test(g, 6, false); break;
+    case 0xbb: bit_test(g, 7, false); break;
+    case 0xba: bit_test(g, g.modrm >> 3 & 7, true); break;
+    case 0xa4: case 0xa5: case 0xac: case 0xad:
+      general(g, false, true, false);
+      g.reads = g.writes = flag::all;
+      break;
+    case 0xaf: general(g, true, false, false); g.writes = flag::all; break;
+    case 0xb0: case 0xb1: general(g, false, true, is_byte); g.writes = flag::all; break;
+    case 0xb6: case 0xb7: case 0xbe: case 0xbf:
+      general(g, true, false, false);
+      g.byte_rm = is_byte;
+      g.size = is_byte ? 1 : 2;
+      break;
+    case 0xbc: case 0xbd:
+      if (g.rep == 0xf2) break;
+      general(g, true, false, false);
+      g.writes = flag::all;
+      break;
+    case 0xc0: case 0xc1: general(g, true, true, is_byte); g.writes = flag::all; break;
+    case 0xc3: general(g, false, true, false); g.mem_read = false; break;
+    default: break;
+  }
+}
+
+/// General registers in vector instructions (SDM vol. 2, appendix A): everything else names vectors.
+void vector_operands(GuestInsn& g) {
+  const bool any = g.encoding != Encoding::legacy;
+  switch (g.map) {
+    case 1:
+      switch (g.opcode) {
+        case 0x2a: g.rm_gpr = g.rep != 0; break;
+        case 0x2c: case 0x2d: g.reg_gpr = g.reg_written = g.rep != 0; break;
+        case 0x50: case 0xd7: case 0xc5: g.reg_gpr = g.reg_written = true; break;
+        case 0x6e: case 0xc4: g.rm_gpr = true; break;
+        case 0x7e: if (g.rep != 0xf3) g.rm_gpr = g.rm_written = true; break;
+        case 0x78: case 0x79: if (any) g.reg_gpr = g.reg_written = g.rep != 0; break;
+        case 0x7b: if (any) g.rm_gpr = g.rep != 0; break;
+        case 0x92: g.rm_gpr = true; break;
+        case 0x93: g.reg_gpr = g.reg_written = true; break;
+        default: break;
+      }
+      break;
+    case 2:
+      if (g.opcode >= 0x7a && g.opcode <= 0x7c) g.rm_gpr = true;
+      break;
+    default:
+      if (g.opcode >= 0x14 && g.opcode <= 0x17) g.rm_gpr = g.rm_written = true;
+      if (g.opcode == 0x20 || g.opcode == 0x22) g.rm_gpr = true;
+      break;
+  }
+}
+
+u8 vector_flags(const GuestInsn& g) {
+  switch (g.map) {
+    case 1:
+      if (g.opcode == 0x2e || g.opcode == 0x2f) return flag::all;
+      return (g.opcode == 0x98 || g.opcode == 0x99) && g.encoding == Encoding::vex ? flag::all : 0;
+    case 2:
+      if (g.encoding == Encoding::evex) return 0;
+      return g.opcode == 0x17 || g.opcode == 0x0e || g.opcode == 0x0f ? flag::all : 0;
+    default: return g.opcode >= 0x60 && g.opcode <= 0x63 ? flag::all : 0;
+  }
+}
+
+/// The mandatory prefix of VEX and EVEX forms, as the legacy forms have it.
+void implied_prefix(GuestInsn& g) {
+  if (g.encoding == Encoding::legacy) return;
+  const u8 p = g.bytes[g.vex_at + (g.bytes[g.vex_at] == 0xc5 ? 1 : 2)] & 3;
+  g.prefix66 = p == 1;
+  g.rep = p == 2 ? 0xf3 : p == 3 ? 0xf2 : 0;
+}
+
+/// BMI, ADX, CRC32 and the like: all operands are general registers.
+bool general_replay(GuestInsn& g) {
+  const unsigned wide = g.encoding == Encoding::legacy
+                            ? g.rex >> 3 & 1u
+                            : g.bytes[g.vex_at] == 0xc5 ? 0u : g.bytes[g.vex_at + 2] >> 7;
+  if (g.map == 1 && g.encoding == Encoding::legacy &&
+      (g.opcode == 0xb8 || g.opcode == 0xbc || g.opcode == 0xbd) && g.rep == 0xf3) {
+    general(g, true, false, false);
+    g.writes = flag::all;
+    return true;
+  }
+  if (g.map == 2 && g.opcode >= 0xf0 && g.opcode <= 0xf7) {
+    const bool vex = g.encoding == Encoding::vex;
+    if (!vex && (g.opcode == 0xf0 || g.opcode == 0xf1)) {
+      if (g.rep != 0xf2) return false;  // MOVBE is the interpreter's
+      general(g, true, false, false);   // CRC32
+      g.byte_rm = g.opcode == 0xf0;
+      g.size = static_cast<u8>(g.byte_rm ? 1 : operand_bytes(g));
+      return true;
+    }
+    if (!vex && g.opcode == 0xf6) {  // ADCX, ADOX
+      general(g, true, false, false);
+      g.size = wide ? 8 : 4;
+      g.reads = g.writes = g.rep == 0xf3 ? flag::of : flag::cf;
+      return true;
+    }
+    if (!vex || g.opcode == 0xf4) return false;
+    general(g, true, false, false);
+    g.vvvv_gpr = true;
+    g.size = wide ? 8 : 4;
+    if (g.opcode == 0xf3) {  // BLSR ...: the destination is vvvv
+      g.reg_gpr = g.reg_written = false;
+      g.vvvv_written = true;
+    }
+    if (g.opcode == 0xf6) g.vvvv_written = true;  // MULX; RDX is the host's
+    const bool quiet = g.opcode == 0xf6 || (g.rep && g.opcode != 0xf2) ||
+                       (g.opcode == 0xf7 && g.prefix66);
+    if (!quiet || g.opcode == 0xf3) g.writes = flag::all;
+    return true;
+  }
+  if (g.map == 3 && g.opcode == 0xf0 && g.encoding == Encoding::vex) {  // RORX
+    general(g, true, false, false);
+    g.size = wide ? 8 : 4;
+    return true;
+  }
+  return false;
+}
+
+void replayed(GuestInsn& g) {
+  const auto& plan = *reinterpret_cast<const ReplayPlan*>(g.insn->imm);
+  if (plan.masking != Masking::none || (eager_park && plan.simd)) return;
+  if (!g.has_modrm) {
+    if (g.encoding != Encoding::vex) return;
+    g.kind = Kind::copy_plain;  // VZEROUPPER, VZEROALL
+    g.gate = static_cast<u8>(1 + static_cast<u8>(plan.gate));
+    return;
+  }
+  implied_prefix(g);
+  if (plan.gate == Gate::none || plan.gate == Gate::vex_gpr) {
+    if (!general_replay(g)) g.kind = Kind::callout;
+    return;
+  }
+  if (plan.gate == Gate::mmx || plan.gate == Gate::wait) return;
+  if (plan.x87_waits && plan.gate != Gate::x87) return;  // MMX registers
+  g.kind = Kind::copy;
+  g.gate = static_cast<u8>(1 + static_cast<u8>(plan.gate));
+  g.x87 = plan.gate == Gate::x87;
+  g.mem_read = plan.use == MemoryUse::read || plan.use == MemoryUse::read_write;
+  g.mem_written = plan.use == MemoryUse::write || plan.use == MemoryUse::read_write;
+  g.size = static_cast<u8>(plan.memory_bytes);
+  if (g.x87) {
+    // FCMOVcc and FCOMI use flags, FNSTSW AX a register that is the host's.
+    const bool da_db = (g.opcode == 0xda || g.opcode == 0xdb) && !g.memory();
+    if (da_db && (g.modrm >> 3 & 7) < 4) g.reads = flag::all;
+    if ((g.opcode == 0xdb || g.opcode == 0xdf) && !g.memory() && (g.modrm >> 3 & 7) >= 5)
+      g.writes = flag::all;
+    if (plan.use != MemoryUse::none && plan.use != MemoryUse::read) g.mem_read = true;
+    return;
+  }
+  vector_operands(g);
+  g.writes = vector_flags(g);
+}
+
+/// More register operands live in memory than there are scratch registers.
+bool three_in_memory(const GuestInsn& g) {
+  if (!g.vvvv_gpr) return false;
+  const auto in_memory = [](u8 guest) { return host::of_guest[guest] == host::in_memory; };
+  const bool reg = g.reg_gpr && in_memory(g.reg()), vvvv = in_memory(g.vvvv());
+  if (g.memory()) return reg && vvvv;
+  return unsigned{reg} + vvvv + (g.rm_gpr && in_memory(g.rm())) > 1;
+}
+
+}  // namespace
+
+GuestInsn classify(const Insn& insn, const u8* bytes) {
+  GuestInsn g;
+  g.insn = &insn;
+  g.bytes = bytes;
+  // A handler may look at the flags as a whole, and a fault shows them.
+  g.reads = g.writes = flag::all;
+  if (Decoder::refused(insn)) return g;
+  if (!Parser(g, insn.length).run()) return g;
+  g.reads = g.writes = flag::none;
+  if (is_replay(insn)) {
+    replayed(g);
+  } else if (g.encoding == Encoding::legacy) {
+    if (g.map == 0) one_byte(g);
+    if (g.map == 1) two_byte(g);
+    if (g.map == 1 && g.opcode == 0xc7 && g.memory() && (g.modrm >> 3 & 7) == 1) {
+      group(g, true, false);  // CMPXCHG8B, CMPXCHG16B: the registers are the host's
+      g.size = g.rex & 8 ? 16 : 8;
+      g.writes = flag::zf;
+    }
+  }
+  // A byte register without REX and an operand that needs one do not go together.
+  if (g.kind == Kind::copy && g.memory() && g.byte_reg && g.reg_gpr &&
+      g.high_byte(g.modrm >> 3 & 7))
+    g.kind = Kind::callout;
+  if (g.kind == Kind::copy && !g.memory() && g.byte_rm && !g.byte_reg && g.reg_gpr &&
+      g.high_byte(g.modrm & 7) && host::of_guest[g.reg()] >= 8)
+    g.kind = Kind::callout;
+  if (g.kind == Kind::copy && three_in_memory(g)) g.kind = Kind::callout;
+  const bool address_only = g.kind == Kind::nothing;
+  if (g.kind != Kind::callout && !address_only && g.memory() && insn.ea != Ea::flat64)
+    g.kind = Kind::callout;
+  if (g.kind == Kind::callout) g.reads = g.writes = flag::all;
+  return g;
+}
+
+}  // namespace bhyve::soft

@@ -1,0 +1,222 @@
+#include "engine/soft/translate/translator.hpp"
+
+#include <algorithm>
+
+#include "engine/soft/cpu.hpp"
+#include "engine/soft/replay/replay.hpp"
+#include "engine/soft/runtime/block_cache.hpp"
+#include "engine/soft/runtime/soft_vm.hpp"
+#include "engine/soft/translate/block_emitter.hpp"
+#include "engine/soft/translate/translator_helpers.hpp"
+
+namespace bhyve::soft {
+
+Translator::Translator(Cpu& cpu, usize cache_bytes) : cpu_(cpu), cache_(cache_bytes) {
+  if (usable()) emit_thunks();
+}
+
+Translator::~Translator() = default;
+
+Step Translator::run(Block& block) {
+  using Enter = u32 (*)(Cpu*, const u8*);
+  TranslatedState& t = cpu_.translated;
+  t.page = cpu_.rip & ~page_mask;
+  pending_ = no_exit;
+  cpu_.current_ = nullptr;
+  ++counters.entries;
+  const u32 code = reinterpret_cast<Enter>(reinterpret_cast<u64>(thunks_.enter))(
+      &cpu_, block.translation->code);
+  switch (static_cast<LeaveCode>(code)) {
+    case LeaveCode::unlinked:
+      pending_ = t.exit;
+      ++counters.unlinked;
+      [[fallthrough]];
+    case LeaveCode::poll:
+      cpu_.rip = pending_rip_ = t.page + exits_[t.exit].page_offset;
+      cpu_.current_ = nullptr;
+      return Step::branch;
+    case LeaveCode::here:
+      cpu_.rip = t.page + t.exit;
+      cpu_.current_ = nullptr;
+      return Step::branch;
+    case LeaveCode::trap: return leave_trap();
+    default: return static_cast<Step>(code);
+  }
+}
+
+/// A translated instruction trapped: it has not been executed.
+Step Translator::leave_trap() {
+  const TranslatedState& t = cpu_.translated;
+  Translation* in = containing(t.trap_pc);
+  if (!in) __builtin_trap();  // our own bug: thunks do not trap
+  const auto offset = static_cast<u32>(t.trap_pc - reinterpret_cast<u64>(in->code));
+  unsigned n = 0;
+  while (n + 1 < in->block->count && in->host_offset[n + 1] <= offset) ++n;
+  if (in->flags_live[n]) cpu_.flags = static_cast<PackedFlags>(t.trap_flags);
+  cpu_.gpr[17] = t.page + (in->block->gpa & page_mask);
+  cpu_.current_ = &in->block->insns[n];
+  return replay_trapped(cpu_, t.trap_number);
+}
+
+Translator::Translation* Translator::containing(u64 pc) {
+  auto it = std::upper_bound(
+      translations_.begin(), translations_.end(), pc,
+      [](u64 at, const Translation& t) { return at < reinterpret_cast<u64>(t.code); });
+  if (it == translations_.begin()) return nullptr;
+  --it;
+  return pc < reinterpret_cast<u64>(it->code) + it->bytes ? &*it : nullptr;
+}
+
+Block* Translator::find(u64 gpa) {
+  Block* block = cpu_.blocks_->find(Gpa(gpa), CodeSize::bits64);
+  return block && !block->crosses() ? block : nullptr;
+}
+
+bool Translator::warm_up(Block& block) {
+  if (block.translation) return true;
+  if (++block.heat < cpu_.vm().translation.after || block.code_size != CodeSize::bits64 || !block.armed || block.crosses())
+    return false;
+  return translate(block);
+}
+
+bool Translator::translate(Block& block) {
+  cpu_.fpu.park();
+  (void)live_in(block);
+  const u32 first_exit = static_cast<u32>(exits_.size());
+  BlockEmitter emitter(*this, block);
+  if (!emitter.run()) {
+    exits_.resize(first_exit);
+    reset();
+    return false;
+  }
+  Translation& t = translations_.emplace_back();
+  t.block = &block;
+  t.code = cache_.executable(cache_.begin());
+  t.bytes = static_cast<u32>(emitter.bytes());
+  t.host_offset = std::move(emitter.host_offset);
+  t.flags_live = std::move(emitter.flags_live);
+  t.outgoing = std::move(emitter.exits);
+  for (const u32 n : t.outgoing) {
+    exits_[n].from = &t;
+    exits_[n].unlinked = cache_.executable(exits_[n].unlinked);
+  }
+  cache_.commit(emitter.bytes());
+  by_page_[block.gpa >> page_shift].push_back(&t);
+  block.translation = &t;
+  ++counters.blocks;
+  counters.insns += block.count;
+  counters.bytes += t.bytes;
+  return true;
+}
+
+void Translator::arrived(Block& block) {
+  TranslatedState& t = cpu_.translated;
+  if (pending_ != no_exit && pending_rip_ == cpu_.rip) {
+    const Exit& e = exits_[pending_];
+    const bool same_page = (e.from->block->gpa ^ block.gpa) >> page_shift == 0;
+    if (e.tag || (same_page && !e.to)) {
+      cpu_.fpu.park();
+      unlink(pending_);
+      link(pending_, *block.translation);
+    }
+  }
+  pending_ = no_exit;
+  t.jumps[cpu_.rip & page_mask] = {(cpu_.rip & ~page_mask) ^ t.key, block.translation->code};
+}
+
+void Translator::link(u32 n, Translation& to) {
+  Exit& e = exits_[n];
+  e.to = &to;
+  to.incoming.push_back(n);
+  HostCode::patch(e.jump, cache_.writable(to.code));
+  if (e.tag) {
+    const u64 tag = (cpu_.rip & ~page_mask) ^ cpu_.translated.key;
+    __builtin_memcpy(e.tag, &tag, 8);
+  }
+  ++counters.links;
+}
+
+void Translator::unlink(u32 n) {
+  Exit& e = exits_[n];
+  if (!e.to) return;
+  std::erase(e.to->incoming, n);
+  e.to = nullptr;
+  HostCode::patch(e.jump, cache_.writable(e.unlinked));
+}
+
+/// Nothing leads to the translation any more but entries of TranslatedState::jumps, which find a way out
+/// in its place.
+void Translator::kill(Translation& t) {
+  while (!t.incoming.empty()) unlink(t.incoming.back());
+  for (const u32 n : t.outgoing) unlink(n);
+  u8* code = cache_.writable(t.code);
+  HostCode c(code, code + t.bytes + 96);
+  c.move_imm(host::s0, t.block->gpa & page_mask);
+  c.jump(cache_.writable(thunks_.exit_here));
+  t.block->translation = nullptr;
+  if (pending_ != no_exit && exits_[pending_].from == &t) pending_ = no_exit;
+  ++counters.killed;
+}
+
+void Translator::page_written(u64 page) {
+  const auto it = by_page_.find(page);
+  if (it == by_page_.end()) return;
+  for (Translation* t : it->second)
+    if (t->block->translation == t) kill(*t);
+  by_page_.erase(it);
+}
+
+void Translator::reset() {
+  for (Translation& t : translations_)
+    if (t.block->translation == &t) t.block->translation = nullptr;
+  translations_.clear();
+  exits_.clear();
+  by_page_.clear();
+  pending_ = no_exit;
+  cpu_.translated.jumps.fill({});
+  cache_.reset(thunk_bytes_);
+  ++counters.resets;
+}
+
+// ---- which flags are needed where ---------------------------------------------------------------
+
+u8 Translator::live_in(Block& block) { return live_through(block, 4); }
+
+u8 Translator::live_at(Block& from, i64 target, unsigned depth) {
+  if (target < 0 || target >= static_cast<i64>(page_size)) return flag::all;
+  const u64 gpa = (from.gpa & ~page_mask) + static_cast<u64>(target);
+  if (gpa == from.gpa) return from.live_in;
+  Block* block = find(gpa);
+  return block ? live_through(*block, depth) : flag::all;
+}
+
+/// Backwards through the block. A loop to its own start begins with no flag needed and adds until
+/// nothing changes; a loop through other blocks needs all.
+u8 Translator::live_through(Block& block, unsigned depth) {
+  using Liveness = Block::Liveness;
+  if (block.liveness == Liveness::known) return block.live_in;
+  if (block.liveness == Liveness::in_progress || depth == 0) return flag::all;
+  block.liveness = Liveness::in_progress;
+  block.live_in = flag::none;
+  const i64 start = static_cast<i64>(block.gpa & page_mask);
+  for (;;) {
+    u8 live = live_at(block, start + block.bytes, depth - 1);
+    for (unsigned n = block.count; n-- > 0;) {
+      const Insn& i = block.insns[n];
+      const GuestInsn g = classify(i, block.raw() + i.offset);
+      const i64 target = start + i.offset + i.length + static_cast<i64>(i.imm);
+      if (g.kind == Kind::call || g.kind == Kind::jump) {
+        live = live_at(block, target, depth - 1);
+        continue;
+      }
+      if (g.kind == Kind::jump_cond) live |= live_at(block, target, depth - 1);
+      live = static_cast<u8>(g.reads | (live & ~g.writes));
+    }
+    if (live == block.live_in) break;
+    block.live_in |= live;
+  }
+  block.liveness = Liveness::known;
+  return block.live_in;
+}
+
+}  // namespace bhyve::soft

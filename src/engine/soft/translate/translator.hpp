@@ -1,0 +1,120 @@
+#pragma once
+#include <deque>
+#include <unordered_map>
+#include <vector>
+
+#include "base/types.hpp"
+#include "engine/soft/decode/insn.hpp"
+#include "engine/soft/translate/code_cache.hpp"
+
+namespace bhyve::soft {
+
+class Cpu;
+struct Block;
+
+/// The second executor of a vCPU: hot blocks of 64-bit code become host code.
+///
+/// State between blocks: the guest's registers are in the host's (host_code.hpp), its arithmetic
+/// flags in Cpu::flags unless the target is known to overwrite them unread. Everything else is in the
+/// Cpu. An instruction without a native form calls the interpreter's handler; a fault, an exit or an
+/// access that must run alone leaves to the run loop with the state as the interpreter keeps it.
+///
+/// Blocks are found by guest-physical address and do not know their linear one: where an
+/// instruction needs RIP it takes TranslatedState::page. Jumps within a page are patched to lead
+/// straight to their target. Jumps to another page compare the target's linear page and the mapping's key
+/// with those they were linked for. Indirect jumps look into TranslatedState::jumps.
+///
+/// Every loop passes a poll (a backward or an indirect jump), so a store to Cpu::poll_ takes effect
+/// soon. Owner: the vCPU's thread.
+class Translator final {
+ public:
+  Translator(Cpu& cpu, usize cache_bytes);
+  ~Translator();
+
+  [[nodiscard]] bool usable() const { return cache_.usable(); }
+
+  /// Runs translated code of `block` (which has some) at Cpu::rip until it leaves. As Cpu::execute():
+  /// sets current_ where an instruction ended it.
+  [[nodiscard]] Step run(Block& block);
+  /// Counts an execution of a block and translates it when it has become hot. True: it has code.
+  [[nodiscard]] bool warm_up(Block& block);
+  /// The block at Cpu::rip was found: the exit that led here may now go straight to it.
+  void arrived(Block& block);
+  /// The page's bytes changed: its translations must not run again.
+  void page_written(u64 page);
+  /// Drops everything: the code cache is full, or blocks are about to be freed.
+  void reset();
+
+  /// Where code lies and which exits belong to it.
+  struct Translation {
+    Block* block;
+    const u8* code;
+    u32 bytes;
+    std::vector<u32> host_offset;  ///< of each instruction's code; then the end
+    std::vector<bool> flags_live;  ///< at each instruction the flags are in the host's register
+    std::vector<u32> incoming;     ///< exits that are linked to it
+    std::vector<u32> outgoing;     ///< its own exits
+  };
+  /// A way out of a block that leads to a fixed place.
+  struct Exit {
+    u8* jump = nullptr;        ///< rel32 to patch, in the writable mapping
+    u8* tag = nullptr;         ///< 8 bytes that the page and key are compared with; null within a page
+    const u8* unlinked = nullptr;  ///< executable address that `jump` leads to without a link
+    u32 page_offset = 0;       ///< of the target, in its page
+    Translation* from = nullptr;
+    Translation* to = nullptr;
+  };
+
+  struct Counters {
+    u64 blocks = 0, insns = 0, bytes = 0, links = 0, entries = 0, unlinked = 0, misses = 0,
+        jump_misses = 0, callouts = 0, resets = 0, killed = 0, cycles = 0;
+  } counters;
+
+  // ---- for the emitters ------------------------------------------------------------------------
+  struct Thunks {
+    const u8 *enter, *leave, *exit_unlinked, *exit_poll, *exit_here, *callout, *callout_live,
+        *read_missed, *write_missed, *trap;
+  };
+  [[nodiscard]] const Thunks& thunks() const { return thunks_; }
+  [[nodiscard]] CodeCache& cache() { return cache_; }
+  [[nodiscard]] Cpu& cpu() { return cpu_; }
+  [[nodiscard]] u32 new_exit(const Exit& exit) {
+    exits_.push_back(exit);
+    return static_cast<u32>(exits_.size() - 1);
+  }
+  [[nodiscard]] Exit& exit(u32 n) { return exits_[n]; }
+  /// Offset of a Cpu member from the Cpu.
+  template <class T>
+  [[nodiscard]] i32 offset(const T& member) const {
+    return static_cast<i32>(reinterpret_cast<const u8*>(&member) -
+                            reinterpret_cast<const u8*>(&cpu_));
+  }
+  /// Flags that the block needs at its entry; all while that is being worked out further up.
+  [[nodiscard]] u8 live_in(Block& block);
+  [[nodiscard]] Block* find(u64 gpa);
+
+ private:
+  friend struct TranslatorHelpers;
+  void emit_thunks();
+  [[nodiscard]] bool translate(Block& block);
+  void link(u32 exit, Translation& to);
+  void unlink(u32 exit);
+  void kill(Translation& t);
+  [[nodiscard]] u8 live_through(Block& block, unsigned depth);
+  [[nodiscard]] u8 live_at(Block& from, i64 target, unsigned depth);
+  [[nodiscard]] Step leave_trap();
+  [[nodiscard]] Translation* containing(u64 pc);
+
+  Cpu& cpu_;
+  CodeCache cache_;
+  usize thunk_bytes_ = 0;
+  Thunks thunks_{};
+  std::deque<Translation> translations_;  ///< in the order of their code
+  std::vector<Exit> exits_;
+  std::unordered_map<u64, std::vector<Translation*>> by_page_;
+  u32 pending_ = no_exit;  ///< exit that led to Cpu::rip and may be linked
+  u64 pending_rip_ = 0;
+  static constexpr u32 no_exit = ~u32{0};
+};
+
+}  // namespace bhyve::soft

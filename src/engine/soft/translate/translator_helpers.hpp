@@ -1,0 +1,34 @@
+#pragma once
+#include "base/types.hpp"
+#include "engine/soft/decode/insn.hpp"
+
+namespace bhyve::soft {
+
+/// Why translated code left. Values below `executed` are a Step.
+enum class LeaveCode : u32 {
+  executed = 16,  ///< a miss: the interpreter has executed the instruction (does not leave)
+  unlinked,       ///< an exit without a link; TranslatedState::exit has its index
+  poll,           ///< the same, because something wants attention
+  here,           ///< attention before the instruction at page offset TranslatedState::exit
+  trap,           ///< the host trapped at TranslatedState::trap_pc
+};
+
+/// What translated code calls. `descriptor`: bits 31..8 = the block's offset in its page, 7..0 =
+/// bytes of the access. Run on the Cpu's own stack, with the guest's registers spilled and, maybe,
+/// its vector state live: nothing here may use vector registers.
+struct TranslatorHelpers final {
+  /// Executes an instruction by the interpreter's handler. Returns a Step.
+  static u32 callout(Cpu& cpu, const Insn& insn, u32 descriptor);
+  /// The same; the vector state is live after Step::next.
+  static u32 callout_live(Cpu& cpu, const Insn& insn, u32 descriptor);
+  /// A data access missed the TLB. 0: it will hit now; LeaveCode::executed: the interpreter did the
+  /// whole instruction; else a Step to leave with.
+  static u32 read_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor);
+  static u32 write_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor);
+
+ private:
+  static u32 missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor, bool write);
+  static void begin(Cpu& cpu, const Insn& insn, u32 descriptor);
+};
+
+}  // namespace bhyve::soft
