@@ -366,7 +366,8 @@ class Cpu final {
   void accept_answer(const engine::Exit& exit);
   void finish_code_writes();
   void drop_written_code();
-  void new_code_mapping();
+  void new_code_mapping(bool keep_supervisor);
+  void note_code(u64 la);
   [[nodiscard]] Block* find_block();
   [[nodiscard]] Block* find_block_slow();
   [[nodiscard]] bool trustworthy(Block& b, u64 la, const Place& p, bool& lasting);
@@ -383,7 +384,7 @@ class Cpu final {
     u64 read = 1, write = 1, exec = 1;  ///< guest-physical page when allowed
     std::byte* host = nullptr;
   };
-  static constexpr unsigned nested_entries = 1024;
+  static constexpr unsigned nested_entries = 4096;
   std::array<NestedEntry, nested_entries> nested_;
   std::array<u64, 64> large_pages_{};  ///< hashed 2 MiB regions with fragments in the TLBs
   u64 huge_pages_ = 0;  ///< the same by GiB, for fragments of 4 MiB and 1 GiB pages
@@ -396,10 +397,11 @@ class Cpu final {
   std::unique_ptr<BlockCache> blocks_;
   std::unique_ptr<FormCache> forms_;
   Translator translator_;
-  u64 code_mapping_ = 1;               ///< counts changes of what linear addresses of code mean
   const bool translating_;             ///< hot code is translated
   u64 keys_ = 0;                       ///< mapping keys given out so far
   u64 supervisor_key_ = 0, user_key_ = 0;
+  bool supervisor_private_ = false;    ///< the supervisor's key covers more than global high pages
+  std::array<u64, 64> user_code_{};    ///< hashed pages of the lower half that code was found in
   u64 gates_cr0_ = 0, gates_cr4_ = 0, gates_xcr0_ = 0;  ///< that the gates were computed from
   /// Pages of code that somebody wrote to; guarded by its lock. More than fit: all are suspected.
   struct WrittenPages {

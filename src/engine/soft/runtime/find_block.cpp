@@ -87,7 +87,10 @@ Block* Cpu::find_block_slow() {
       lasting = false;
     }
   }
-  if (lasting) blocks_->remember(rip, b);
+  if (lasting) {
+    note_code(la);
+    blocks_->remember(rip, b);
+  }
   return b;
 }
 

@@ -40,7 +40,7 @@ Cpu::Cpu(VcpuId id, SoftVm& vm, engine::Client& client)
       translator_(*this, vm.translation.cache_bytes),
       translating_(translator_.usable()) {
   s.reset(false);
-  new_code_mapping();
+  new_code_mapping(false);
   load_state(engine::StateGroups::all, s);
 }
 
@@ -77,7 +77,7 @@ void Cpu::update_mode() {
     ip_mask_ = big ? 0xffff'ffff : 0xffff;
     if (cs.base != code_base_ || cs.limit != code_limit_) {  // rip means other bytes now
       code_base_ = cs.base, code_limit_ = cs.limit;
-      new_code_mapping();
+      new_code_mapping(false);
     }
   }
   for (unsigned n = 0; n < 6; ++n) seg_base[n] = s.seg[n].base;
@@ -101,25 +101,40 @@ void Cpu::update_gates() {
     if (gate_open(*this, gate)) translated.gates |= static_cast<u8>(bit(static_cast<u8>(gate)));
 }
 
-/// Linear addresses may mean other pages of code from now on. A key combines with the address of a
-/// page by XOR: 12 bits lie in the page's offset, 15 above canonical addresses' own.
-void Cpu::new_code_mapping() {
+/// Linear addresses may mean other pages of code from now on: all, or only those that a supervisor
+/// does not have in global pages of the upper half. A key combines with the address of a page by XOR:
+/// 12 bits lie in the page's offset, 15 above canonical addresses' own.
+void Cpu::new_code_mapping(bool keep_supervisor) {
   blocks_->new_mapping();
   if ((keys_ += 2) >= bit(27)) {  // once in a blue moon: old keys may be in use
     fpu.park();
     translator_.reset();
     keys_ = 2;
+    keep_supervisor = false;
   }
   const auto key = [](u64 n) { return (n & page_mask) | n >> page_shift << 48; };
   user_key_ = key(keys_);
-  supervisor_key_ = key(keys_ + 1);
+  user_code_.fill(0);
+  if (!keep_supervisor || supervisor_private_) {
+    supervisor_key_ = key(keys_ + 1);
+    supervisor_private_ = false;
+  }
   translated.key = cpl_ == 3 ? user_key_ : supervisor_key_;
+}
+
+/// Code was found at this linear address and will be found there again without a walk.
+void Cpu::note_code(u64 la) {
+  const bool high = la >> 63;
+  if (!high) user_code_[la >> 18 & 63] |= bit(la >> page_shift & 63);
+  if (cpl_ == 3) return;
+  const Tlb::Detail& d = tlb_for(false).detail(la);
+  if (!high || d.page != (la & ~page_mask) || !d.global) supervisor_private_ = true;
 }
 
 void Cpu::flush_tlb(bool keep_global) {
   for (Tlb& t : tlbs_) t.flush(keep_global);
   if (!keep_global) large_pages_.fill(0), huge_pages_ = 0;
-  new_code_mapping();
+  new_code_mapping(keep_global);
 }
 
 void Cpu::flush_tlb_page(Gva linear) {
@@ -131,7 +146,10 @@ void Cpu::flush_tlb_page(Gva linear) {
     t.flush_page(la);
     if (large) t.flush_large(la);
   }
-  new_code_mapping();
+  // Most pages that are flushed singly hold data.
+  const bool high = la >> 63;
+  const bool code = user_code_[la >> 18 & 63] >> (la >> page_shift & 63) & 1;
+  if (high || large || code) new_code_mapping(!high);
 }
 
 u64 Cpu::guest_tsc() const {

@@ -15,7 +15,7 @@ class Cpu;
 /// Owner: the vCPU's thread.
 class Tlb final {
  public:
-  static constexpr unsigned entries = 1024;
+  static constexpr unsigned entries = 4096;
   static constexpr u64 no_page = 1;  ///< never equal to a page address
 
   struct Entry {
