@@ -16,7 +16,7 @@ endforeach()
 
 # The library is made of the same objects as the tools. Only folders that touch data of other shared
 # libraries (type tables, streams) need code for it; thread-local variables say initial-exec themselves.
-foreach(folder base host pmap mem machine api)
+foreach(folder base host pmap mem machine api engine_soft)
   set_target_properties(${folder} PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_compile_options(${folder} PRIVATE -fno-semantic-interposition)
 endforeach()

@@ -105,6 +105,7 @@ class BadInput(CliCase):
         self.refused(ERROR, "engine=fast|auto, soft, kvm", "-o", "engine=fast", "vm")
         self.refused(ERROR, "cpu.hypervisor=xen", "-o", "cpu.hypervisor=xen", "vm")
         self.refused(ERROR, "cpu.executor=jit", "-o", "cpu.executor=jit", "vm")
+        self.refused(ERROR, "cpu.code_cache|1M", "-o", "cpu.code_cache=4K", "vm")
         self.refused(ERROR, "x86.strictio=maybe|true or false", "-o", "x86.strictio=maybe", "vm")
         self.refused(ERROR, "%(nobody)", "-o", "boot.kernel=%(nobody)", "vm")
         self.refused(ERROR, "pentium", "-o", "cpu.model=pentium", "--kernel", self.kernel(SPIN),

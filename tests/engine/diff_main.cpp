@@ -69,7 +69,8 @@ class Session final {
  public:
   Session(const Options& options, const test::Configuration& configuration)
       : options_(options), known_(options.known), random_(options.seed), inputs_(random_),
-        host_(options.mode), guest_(configuration, options.mode) {}
+        host_(options.mode), guest_(configuration, options.mode),
+        lazy_flags_(configuration.name == "soft-translate") {}
 
   int run();
 
@@ -89,6 +90,9 @@ class Session final {
   HostCpu host_;
   GuestCpu guest_;
   u64 cases_ = 0, sequences_ = 0, wrong_ = 0, allowed_ = 0;
+  /// Translated code does not keep flags that a later instruction of the block overwrites: when one in
+  /// between faults, they are not what a processor would show (src/engine/soft/README.md).
+  const bool lazy_flags_;
   std::string context_;  ///< the instructions before, of a sequence
   std::unordered_map<std::string, u64> forms_;  ///< cases of each, that the host did not refuse
   std::map<std::string, u64> wrong_by_;
@@ -123,7 +127,8 @@ void Session::compare(const Candidate& c, const State& in, After& host, After& g
                                         host.state.gpr[i], guest.state.gpr[i], in.gpr[i]));
       break;
     }
-  if ((host.state.flags ^ guest.state.flags) & compared_flags)
+  const bool overwritten = lazy_flags_ && !context_.empty() && host.vector != After::none;
+  if (!overwritten && (host.state.flags ^ guest.state.flags) & compared_flags)
     differs(c, in, "flags",
             fmt::format("host {:#x}, guest {:#x}, before {:#x}", host.state.flags & compared_flags,
                         guest.state.flags & compared_flags, in.flags));
