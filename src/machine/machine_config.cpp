@@ -140,8 +140,8 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   reader.read_word("cpu.hypervisor", out.cpu.hypervisor, {"bhyve", "kvm", "none"});
   reader.read_word("cpu.executor", out.cpu.executor, {"interp", "translate"});
   reader.read_size("cpu.code_cache", out.cpu.code_cache);
-  if (out.cpu.code_cache < MiB || out.cpu.code_cache > 4 * GiB)
-    reader.refuse(fail(EINVAL, "cpu.code_cache: expected a size from 1M to 4G"));
+  if (out.cpu.code_cache < MiB || out.cpu.code_cache > GiB)
+    reader.refuse(fail(EINVAL, "cpu.code_cache: expected a size from 1M to 1G"));
   if (engine == "kvm")
     reader.refuse(fail(ENOTSUP, "engine=kvm: not available in this build; expected auto or soft"));
   return reader.result();
