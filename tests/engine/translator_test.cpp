@@ -1,0 +1,111 @@
+// What the translator does beside executing right, which the guest programs and the differential test
+// show: that code is translated at all, that exits get linked, and that translations go.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "configurations.hpp"
+#include "test_machine.hpp"
+#include "test_modes.hpp"
+
+namespace bhyve::test {
+namespace {
+
+constexpr u64 code_at = 0x10'0000, stack_at = 0x8'0000;
+constexpr u8 status = 42;
+
+/// Assembles by hand; every program ends by writing `status` to port::end.
+class Program final {
+ public:
+  Program& bytes(std::initializer_list<int> code) {
+    for (const int b : code) code_.push_back(static_cast<u8>(b));
+    return *this;
+  }
+  Program& word(u32 v) {
+    for (unsigned n = 0; n < 4; ++n) code_.push_back(static_cast<u8>(v >> (8 * n)));
+    return *this;
+  }
+  /// mov al, status; mov edx, port::end; out dx, al; jmp itself
+  Program& end() {
+    return bytes({0xb0, status, 0xba}).word(port::end).bytes({0xee, 0xeb, 0xfe});
+  }
+  [[nodiscard]] usize size() const { return code_.size(); }
+  [[nodiscard]] std::span<const u8> code() const { return code_; }
+
+ private:
+  std::vector<u8> code_;
+};
+
+class TranslatorTest : public ::testing::Test {
+ protected:
+  std::map<std::string, u64, std::less<>> run(const Program& program, engine::CpuConfig cpu = {}) {
+    const Configuration* configuration = find_configuration("soft-translate");
+    TestMachine machine(*configuration, {.cpu = cpu});
+    machine.write(code_at, program.code());
+    machine.vcpu(0).load(engine::StateGroups::all, enter_long_mode(machine, code_at, stack_at));
+    const Outcome outcome = machine.run(60);
+    EXPECT_EQ(outcome.kind, Outcome::Kind::ended) << outcome.detail;
+    EXPECT_EQ(outcome.status, status);
+    machine.vcpu(0).store(engine::StateGroups::all, state);
+    std::map<std::string, u64, std::less<>> counters;
+    machine.vcpu(0).statistics([&](std::string_view text, u64 value) {
+      counters[std::string(text)] = value;
+    });
+    return counters;
+  }
+  engine::VcpuState state;
+};
+
+TEST_F(TranslatorTest, ALoopIsLinkedToItself) {
+  Program p;
+  p.bytes({0x31, 0xdb, 0xb9}).word(100'000);              // xor ebx, ebx; mov ecx, 100000
+  p.bytes({0x48, 0x01, 0xcb, 0xff, 0xc9, 0x75, 0xf9});    // add rbx, rcx; dec ecx; jnz
+  p.end();
+  auto counters = run(p);
+  EXPECT_EQ(state.gpr[3], u64{100'000} * 100'001 / 2);
+  EXPECT_GE(counters["soft: instructions translated"], 5u);
+  EXPECT_GE(counters["soft: exits linked"], 1u);
+  EXPECT_LT(counters["soft: entries into translated code"], 1000u);  // others are polls
+}
+
+TEST_F(TranslatorTest, CallsAndReturnsStayInTranslatedCode) {
+  // xor ebx, ebx; mov ecx, 50000; loop: call f; dec ecx; jnz loop; end; f: inc ebx; ret
+  Program q;
+  q.bytes({0x31, 0xdb, 0xb9}).word(50'000);
+  q.bytes({0xe8}).word(14).bytes({0xff, 0xc9, 0x75, 0xf7}).end();
+  q.bytes({0xff, 0xc3, 0xc3});                           // f: inc ebx; ret
+  auto counters = run(q);
+  EXPECT_EQ(state.gpr[3], 50'000u);
+  EXPECT_LT(counters["soft: entries into translated code"], 1000u);
+}
+
+TEST_F(TranslatorTest, RewrittenCodeIsThrownAway) {
+  Program p;
+  p.bytes({0x31, 0xdb, 0xb9}).word(100);                 // xor ebx, ebx; mov ecx, 100
+  p.bytes({0xbe}).word(0x20'0000);                       // mov esi, 200000h
+  p.bytes({0xc6, 0x06, 0xb8});                           // mov byte [rsi], B8h (mov eax, imm32)
+  p.bytes({0xc6, 0x46, 0x05, 0xc3});                     // mov byte [rsi + 5], C3h (ret)
+  p.bytes({0x89, 0x4e, 0x01, 0xff, 0xd6});               // loop: mov [rsi + 1], ecx; call rsi
+  p.bytes({0x01, 0xc3, 0xff, 0xc9, 0x75, 0xf5});         // add ebx, eax; dec ecx; jnz loop
+  p.end();
+  auto counters = run(p);
+  EXPECT_EQ(state.gpr[3], 5050u);
+  EXPECT_GE(counters["soft: translations thrown away"], 50u);
+}
+
+TEST_F(TranslatorTest, AFullCacheBeginsAnew) {
+  engine::CpuConfig small;
+  small.code_cache = 64 * KiB;
+  Program p;
+  p.bytes({0x31, 0xdb, 0xb9}).word(3);                   // xor ebx, ebx; mov ecx, 3
+  const usize loop = p.size();
+  for (unsigned n = 0; n < 4000; ++n) p.bytes({0xff, 0xc3, 0xeb, 0x00});  // inc ebx; jmp next
+  p.bytes({0xff, 0xc9, 0x0f, 0x85}).word(static_cast<u32>(loop - (p.size() + 8)));
+  p.end();
+  auto counters = run(p, small);
+  EXPECT_EQ(state.gpr[3], 12'000u);
+  EXPECT_GE(counters["soft: code cache resets"], 2u);
+}
+
+}  // namespace
+}  // namespace bhyve::test
