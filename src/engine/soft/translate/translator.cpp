@@ -204,7 +204,8 @@ u8 Translator::live_through(Block& block, unsigned depth) {
     for (unsigned n = block.count; n-- > 0;) {
       const Insn& i = block.insns[n];
       const GuestInsn g = classify(i, block.raw() + i.offset);
-      const i64 target = start + i.offset + i.length + static_cast<i64>(i.imm);
+      // Only branches have a displacement there.
+      const i64 target = static_cast<i64>(static_cast<u64>(start) + i.offset + i.length + i.imm);
       if (g.kind == Kind::call || g.kind == Kind::jump) {
         live = live_at(block, target, depth - 1);
         continue;
