@@ -47,8 +47,8 @@ class PagerTest : public testing::TestWithParam<bool> {
     }
   }
 
+  std::unique_ptr<GuestCpu> cpu;  ///< outlives the space, whose pager asks it
   std::unique_ptr<Vmspace> space;
-  std::unique_ptr<GuestCpu> cpu;
 };
 
 INSTANTIATE_TEST_SUITE_P(AccessedDirty, PagerTest, testing::Bool(), [](const auto& p) {
