@@ -34,6 +34,8 @@ class BlockEmitter final {
   void flags_to_host_busy(u8 needed);
 
   // ---- block_emitter_memory.cpp
+  /// The memory operand's effective address in host registers; parts that have none go to s0 and s1.
+  [[nodiscard]] HostMem operand(const Insn& i);
   /// s0 = linear address of the memory operand.
   void address(const Insn& i);
   /// s0 = linear address -> [s0 + s1] is the operand in host memory, or the slow path runs.

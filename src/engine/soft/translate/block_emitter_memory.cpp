@@ -4,25 +4,28 @@
 
 namespace bhyve::soft {
 
-void BlockEmitter::address(const Insn& i) {
-  i32 disp = i.disp;
-  u8 base = HostMem::none, index = HostMem::none;
+HostMem BlockEmitter::operand(const Insn& i) {
+  HostMem m{HostMem::none, i.disp, HostMem::none, static_cast<u8>(i.scale)};
   if (i.base == slot::rip) {
-    load_page(host::s0);
-    disp += static_cast<i32>(start_);
-    base = host::s0;
+    load_page(m.base = host::s0);
+    m.disp += static_cast<i32>(start_);
   } else if (i.base != slot::zero) {
-    base = host::of_guest[i.base / 8];
-    if (base == host::in_memory) c_.load(base = host::s0, home(i.base / 8));
+    m.base = host::of_guest[i.base / 8];
+    if (m.base == host::in_memory) c_.load(m.base = host::s0, home(i.base / 8));
   }
   if (i.index != slot::zero) {
-    index = host::of_guest[i.index / 8];
-    if (index == host::in_memory) c_.load(index = host::s1, home(i.index / 8));
+    m.index = host::of_guest[i.index / 8];
+    if (m.index == host::in_memory) c_.load(m.index = host::s1, home(i.index / 8));
   }
-  if (base == HostMem::none && index == HostMem::none)
-    c_.move_imm(host::s0, static_cast<u64>(i64{disp}));
+  return m;
+}
+
+void BlockEmitter::address(const Insn& i) {
+  const HostMem m = operand(i);
+  if (m.base == HostMem::none && m.index == HostMem::none)
+    c_.move_imm(host::s0, static_cast<u64>(i64{m.disp}));
   else
-    c_.lea(host::s0, {base, disp, index, static_cast<u8>(i.scale)});
+    c_.lea(host::s0, m);
   if (i.base_seg == 4 || i.base_seg == 5)
     c_.rm(0x03, host::s0, state(t_.offset(t_.cpu().seg_base[i.base_seg])));
 }

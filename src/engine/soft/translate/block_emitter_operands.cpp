@@ -214,28 +214,14 @@ void BlockEmitter::emit_bswap(const GuestInsn& g) {
 }
 
 void BlockEmitter::emit_lea(const GuestInsn& g) {
-  const Insn& i = *g.insn;
   const u8 guest = g.reg(), h = host::of_guest[guest];
   const u8 to = h == host::in_memory ? host::s0 : h;
-  i32 disp = i.disp;
-  u8 base = HostMem::none, index = HostMem::none;
-  if (i.base == slot::rip) {
-    load_page(host::s0);
-    disp += static_cast<i32>(start_);
-    base = host::s0;
-  } else if (i.base != slot::zero) {
-    base = host::of_guest[i.base / 8];
-    if (base == host::in_memory) c_.load(base = host::s0, home(i.base / 8));
-  }
-  if (i.index != slot::zero) {
-    index = host::of_guest[i.index / 8];
-    if (index == host::in_memory) c_.load(index = host::s1, home(i.index / 8));
-  }
+  const HostMem m = operand(*g.insn);
   const bool wide = g.rex & 8;
-  if (base == HostMem::none && index == HostMem::none)
-    c_.move_imm(to, wide ? static_cast<u64>(i64{disp}) : static_cast<u32>(disp));
+  if (m.base == HostMem::none && m.index == HostMem::none)
+    c_.move_imm(to, wide ? static_cast<u64>(i64{m.disp}) : static_cast<u32>(m.disp));
   else
-    c_.rm(0x8d, to, {base, disp, index, static_cast<u8>(i.scale)}, wide);
+    c_.rm(0x8d, to, m, wide);
   if (to == host::s0) c_.store(home(guest), host::s0);
 }
 
