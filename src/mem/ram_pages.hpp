@@ -72,7 +72,7 @@ class RamPages final {
   [[nodiscard]] u64 resident() const { return resident_.load(std::memory_order_relaxed); }
   [[nodiscard]] u64 swapped() const { return swapped_.load(std::memory_order_relaxed); }
   [[nodiscard]] u64 limit() const { return limit_; }
-  [[nodiscard]] const SwapFile& swap() const { return *swap_; }
+  [[nodiscard]] SwapFile& swap() { return *swap_; }
   [[nodiscard]] std::byte* ram(u64 page) const { return ram_ + (page << page_shift); }
   [[nodiscard]] Lock lock(u64 page) { return Lock(stripe(page).mutex); }
   [[nodiscard]] pmap::Pmap& pmap() { return *pmap_; }

@@ -3,16 +3,22 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <xxhash.h>
 
 #include <cerrno>
 #include <cstring>
+
+#include "base/address.hpp"
 
 namespace bhyve::mem {
 namespace {
 
 constexpr int open_flags = O_RDWR | O_CLOEXEC;
+
+u64 sum_of(const std::byte* page) { return XXH3_64bits(page, page_size); }
 
 struct Opened {
   UniqueFd fd;
@@ -59,10 +65,22 @@ Result<std::unique_ptr<SwapFile>> SwapFile::open(const std::string& path, u64 si
   // From here on the destructor removes what was made.
   std::unique_ptr<SwapFile> file(new SwapFile(std::move(o.fd), where, o.made));
   if (auto ok = check(file->fd_.get(), where, size); !ok) return tl::make_unexpected(ok.error());
+  if (!file->make_sums(size))
+    return fail(ENOMEM, "memory.swap={}: no address space for the sums of its pages", where);
   return file;
 }
 
+bool SwapFile::make_sums(u64 size) {
+  const u64 pages = size >> page_shift;
+  void* p = ::mmap(nullptr, pages * sizeof(u64), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) return false;
+  sums_ = {static_cast<u64*>(p), pages};
+  return true;
+}
+
 SwapFile::~SwapFile() {
+  if (!sums_.empty()) ::munmap(sums_.data(), sums_.size_bytes());
   if (made_) ::unlink(name_.c_str());
 }
 
@@ -72,6 +90,16 @@ bool SwapFile::give_up_direct() const {
 }
 
 Result<void> SwapFile::read(u64 offset, std::byte* into, usize bytes) const {
+  if (auto ok = transfer_in(offset, into, bytes); !ok) return ok;
+  for (usize done = 0; done < bytes; done += page_size)
+    if (sum_of(into + done) != sums_[(offset + done) >> page_shift])
+      return fail(EIO,
+                  "cannot read guest memory back from {}: the page at {:#x} is not what was written",
+                  name_, offset + done);
+  return {};
+}
+
+Result<void> SwapFile::transfer_in(u64 offset, std::byte* into, usize bytes) const {
   while (bytes > 0) {
     const ssize_t n = ::pread(fd_.get(), into, bytes, static_cast<off_t>(offset));
     if (n < 0 && (errno == EINTR || (errno == EINVAL && give_up_direct()))) continue;
@@ -83,7 +111,10 @@ Result<void> SwapFile::read(u64 offset, std::byte* into, usize bytes) const {
   return {};
 }
 
-Result<void> SwapFile::write(u64 offset, const std::byte* from, usize bytes) const {
+Result<void> SwapFile::write(u64 offset, const std::byte* from, usize bytes) {
+  // Whoever takes a page back and writes it now makes its sum wrong, and its copy as well.
+  for (usize done = 0; done < bytes; done += page_size)
+    sums_[(offset + done) >> page_shift] = sum_of(from + done);
   while (bytes > 0) {
     const ssize_t n = ::pwrite(fd_.get(), from, bytes, static_cast<off_t>(offset));
     if (n < 0 && (errno == EINTR || (errno == EINVAL && give_up_direct()))) continue;

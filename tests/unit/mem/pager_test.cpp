@@ -39,6 +39,23 @@ class PagerTest : public testing::TestWithParam<bool> {
     for (u64 page = 0; page < ram_pages; ++page)
       ASSERT_TRUE(cpu->store(page << page_shift, value_of(page)));
   }
+  /// Reads pages until one fails, which it must, and none may be wrong.
+  void expect_a_failing_read(u64 pages, const std::string& named) {
+    bool failed = false;
+    for (u64 page = 0; page < pages && !failed; ++page) {
+      u64 value = 0;
+      failed = !cpu->load(page << page_shift, value);
+      if (!failed) {
+        ASSERT_EQ(value, value_of(page)) << "never wrong data";
+      }
+    }
+    EXPECT_TRUE(failed);
+    ASSERT_TRUE(space->failure());
+    EXPECT_NE(space->failure()->find(named), std::string::npos) << *space->failure();
+  }
+  static std::filesystem::path swap_path() {
+    return std::filesystem::path("/var/tmp") / ("bhyve-pager-test-" + std::to_string(getpid()));
+  }
   void check() {
     for (u64 page = 0; page < ram_pages; ++page) {
       u64 value = 0;
@@ -137,23 +154,36 @@ TEST_P(PagerTest, WiredPagesAreNotEvicted) {
 }
 
 TEST_P(PagerTest, AFailingReadStopsTheVmAndSaysWhy) {
-  const auto path = std::filesystem::path("/var/tmp") / ("bhyve-pager-test-" + std::to_string(getpid()));
+  const auto path = swap_path();
   start(path);
   fill();
   ASSERT_EQ(::truncate(path.c_str(), 0), 0);
-  bool failed = false;
-  for (u64 page = 0; page < ram_pages && !failed; ++page) {
-    u64 value = 0;
-    failed = !cpu->load(page << page_shift, value);
-    if (!failed) {
-      ASSERT_EQ(value, value_of(page)) << "never wrong data";
-    }
-  }
-  EXPECT_TRUE(failed);
-  ASSERT_TRUE(space->failure());
-  EXPECT_NE(space->failure()->find(path), std::string::npos) << *space->failure();
+  expect_a_failing_read(ram_pages, path);
   space.reset();
   EXPECT_FALSE(std::filesystem::exists(path)) << "what the VM made it removes";
+}
+
+TEST_P(PagerTest, AFileThatWasCutAndGrewAgainIsNoticed) {
+  const auto path = swap_path();
+  start(path);
+  for (u64 page = 0; page < ram_pages / 2; ++page)
+    ASSERT_TRUE(cpu->store(page << page_shift, value_of(page)));
+  ASSERT_EQ(::truncate(path.c_str(), 0), 0);
+  // Pages that were nowhere go out behind the cut: holes that read as zeros are before them.
+  for (u64 page = ram_pages / 2; page < ram_pages; ++page)
+    ASSERT_TRUE(cpu->store(page << page_shift, value_of(page)));
+  ASSERT_GT(std::filesystem::file_size(path), ram / 2);
+  expect_a_failing_read(ram_pages / 2, path);
+}
+
+TEST_P(PagerTest, AChangedByteInTheFileIsNoticed) {
+  const auto path = swap_path();
+  start(path);
+  fill();
+  const UniqueFd file(::open(path.c_str(), O_WRONLY));
+  for (u64 page = 0; page < ram_pages; ++page)
+    ASSERT_EQ(::pwrite(file.get(), "x", 1, static_cast<off_t>((page << page_shift) + 4095)), 1);
+  expect_a_failing_read(ram_pages, path);
 }
 
 TEST_P(PagerTest, AFullDiskStopsTheVmAndLosesNothing) {
