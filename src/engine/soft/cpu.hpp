@@ -10,6 +10,7 @@
 #include "engine/exit.hpp"
 #include "engine/soft/decode/insn.hpp"
 #include "engine/soft/replay/fpu.hpp"
+#include "engine/soft/runtime/bus_lock.hpp"
 #include "engine/soft/runtime/tlb.hpp"
 #include "engine/soft/system/cpu_model.hpp"
 #include "engine/soft/translate/translated_state.hpp"
@@ -161,10 +162,14 @@ class Cpu final {
   /// nullptr *with nothing raised*: use read_bytes/write_bytes then. For writing, nullptr also when
   /// the page holds code.
   [[nodiscard]] std::byte* direct(u64 la, unsigned n, bool write);
-  /// For locked read-modify-write: makes n bytes (1..16) at la reachable as one host object, also
-  /// across a page border. Device memory gives nullptr with mmio = true. False: failed().
-  [[nodiscard]] bool locked_pointer(u64 la, unsigned n, std::byte*& host, bool& mmio,
-                                    x86::Seg seg = x86::Seg::ds);
+  /// Where the operand of a locked read-modify-write is.
+  struct LockedOperand {
+    std::byte* host = nullptr;    ///< nullptr: device memory
+    std::byte* second = nullptr;  ///< the rest, when the operand crosses a cache line (BusLock)
+    unsigned in_first = 0;        ///< bytes before that line
+  };
+  /// Finds n bytes (1..16) at la for it. False: failed().
+  [[nodiscard]] bool locked_operand(u64 la, unsigned n, x86::Seg seg, LockedOperand& out);
 
   /// Translates for the CPU's own use (INVLPG needs none). Fills `out` with the guest-physical
   /// address; false: failed() (a page fault).
@@ -218,17 +223,20 @@ class Cpu final {
   }
   /// Asks the run loop to look for interrupts before the next block. Any thread.
   void request_check() noexcept { poll_.store(1, std::memory_order_seq_cst); }
+  /// In run(). Any thread.
+  [[nodiscard]] bool runs() const { return running_.load(std::memory_order_seq_cst); }
+  BusLock::Member bus;  ///< guarded by the lock of SoftVm::bus
   /// EngineVcpu::generation_seen(). Any thread.
   [[nodiscard]] u64 generation_seen() const { return generation_seen_.load(); }
   /// Code epoch handshake with other vCPUs (runtime/soft_vm.hpp). Any thread.
   [[nodiscard]] bool passed_code_epoch(u64 epoch) const {
-    return !running_.load(std::memory_order_seq_cst) ||
+    return !runs() ||
            code_seen_.load(std::memory_order_seq_cst) >= epoch;
   }
   /// True when this vCPU holds no replay plan of a generation before `generation`, and will hold none
   /// (SoftVm::renew_stubs()). Any thread.
   [[nodiscard]] bool passed_stub_generation(u64 generation) const {
-    return !running_.load(std::memory_order_seq_cst) ||
+    return !runs() ||
            stubs_seen_.load(std::memory_order_seq_cst) >= generation;
   }
   /// The page holds decoded code and was written to: its translations end before this vCPU next
@@ -306,7 +314,7 @@ class Cpu final {
     u64 blocks = 0, blocks_decoded = 0, insns_decoded = 0, jump_cache_misses = 0, tlb_misses = 0,
         page_walks = 0, nested_faults = 0, faults = 0, interrupts = 0, nmis = 0, mmio = 0, pio = 0,
         code_writes = 0, replays = 0, fpu_switches = 0, cr_access = 0, cpuid = 0, rdmsr = 0,
-        wrmsr = 0, callouts = 0, translated_misses = 0;
+        wrmsr = 0, callouts = 0, translated_misses = 0, bus_locks = 0;
   } counters;  ///< written by the vCPU's thread only; read as relaxed snapshots
 
  private:
@@ -360,6 +368,7 @@ class Cpu final {
   [[nodiscard]] Step debug_after(Step st, bool stepped);
   [[nodiscard]] Step execute(const Block& b);
   [[nodiscard]] bool settle(Step st);
+  void give_way();
   void sync_world();
   void sync_stubs();
   [[nodiscard]] bool make_stub_room();
@@ -426,7 +435,6 @@ class Cpu final {
   bool delivering_ = false;            ///< an event is being delivered: no exits from inside
   std::array<u64, 2> late_code_writes_{no_page, no_page};  ///< pages that a locked store changes
   static constexpr u64 no_page = ~u64{0};
-  std::byte* split_window_ = nullptr;  ///< two pages for locked accesses across a page border
 
   /// Accesses of the current instruction that were done already, outside or inside run(): the
   /// instruction is executed again from its start and must not do them twice.

@@ -106,16 +106,15 @@ Step cmpxchg16b(Cpu& c, const Insn& i) {
   const auto seg = static_cast<x86::Seg>(+i.seg);
   if (!c.linear(i, 16, true, la)) return c.failed();
   if (la & 15) return c.gp0();
-  std::byte* host;
-  bool mmio;
-  if (!c.locked_pointer(la, 16, host, mmio, seg)) return c.failed();
-  if (mmio) return c.gp0();  // no machine has 16-byte registers to lock
+  Cpu::LockedOperand at;
+  if (!c.locked_operand(la, 16, seg, at)) return c.failed();
+  if (!at.host) return c.gp0();  // no machine has 16-byte registers to lock
   u64& rax = c.r(Gpr::rax);
   u64& rdx = c.r(Gpr::rdx);
   u64 a = rax, d = rdx;
   bool equal;
   asm volatile("lock cmpxchg16b %[p]\n\tsete %[e]"
-               : [p] "+m"(*reinterpret_cast<unsigned __int128*>(host)), [e] "=q"(equal), "+a"(a),
+               : [p] "+m"(*reinterpret_cast<unsigned __int128*>(at.host)), [e] "=q"(equal), "+a"(a),
                  "+d"(d)
                : "b"(c.r(Gpr::rbx)), "c"(c.r(Gpr::rcx))
                : "cc", "memory");

@@ -84,16 +84,15 @@ Step bit_lock(Cpu& c, const Insn& i) {
   u64 la;
   const auto seg = static_cast<x86::Seg>(+i.seg);
   if (!bit_address<T>(c, i, true, la)) return c.failed();
-  std::byte* host;
-  bool mmio;
-  if (!c.locked_pointer(la, sizeof(T), host, mmio, seg)) return c.failed();
-  if (mmio) return bit_mem<Op, T>(c, i);
   const T n = bit_number<T>(c, i);
   const T mask = static_cast<T>(T{1} << (n & (sizeof(T) * 8 - 1)));
-  auto* p = reinterpret_cast<T*>(host);
-  T old = __atomic_load_n(p, __ATOMIC_RELAXED);
-  while (!__atomic_compare_exchange_n(p, &old, changed_bit(Op{}, old, mask), false,
-                                      __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
+  T old;
+  const auto change = [&](T* p) {
+    old = __atomic_load_n(p, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(p, &old, changed_bit(Op{}, old, mask), false,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
+  };
+  if (!modify_locked<T>(c, la, seg, change)) return c.failed();
   Op::template run<T>(old, n, c.flags);
   return Step::next;
 }

@@ -62,18 +62,23 @@ template <class T, class Op>
   return false;
 }
 
-/// The locked form: `op` gets a pointer to the operand in host memory. Device memory is not locked
-/// (nor is it on most machines): there `plain` works on a copy.
+/// The locked form at a linear address: `op` gets a pointer to the operand in host memory, within a
+/// cache line. Of an operand across two lines it gets a copy, while nobody else runs; and so of device
+/// memory, which is not locked (nor is it on most machines).
 template <class T, class Op>
-[[nodiscard]] inline bool modify_locked(Cpu& c, const Insn& i, Op&& op) {
-  u64 la;
-  if (!c.linear(i, sizeof(T), true, la)) return false;
-  std::byte* host;
-  bool mmio;
-  const auto seg = static_cast<x86::Seg>(+i.seg);
-  if (!c.locked_pointer(la, sizeof(T), host, mmio, seg)) return false;
-  if (!mmio) [[likely]] {
-    op(reinterpret_cast<T*>(host));
+[[nodiscard]] inline bool modify_locked(Cpu& c, u64 la, x86::Seg seg, Op&& op) {
+  Cpu::LockedOperand at;
+  if (!c.locked_operand(la, sizeof(T), seg, at)) return false;
+  if (at.host && !at.second) [[likely]] {
+    op(reinterpret_cast<T*>(at.host));
+    return true;
+  }
+  if (at.host) {
+    const BusLock::Hold hold(c);
+    SplitOperand split(at.host, at.second, at.in_first, sizeof(T));
+    T value = static_cast<T>(split.load());
+    op(&value);
+    split.store(value);
     return true;
   }
   T value;
@@ -83,6 +88,14 @@ template <class T, class Op>
   if (c.write<T>(la, value, seg)) return true;
   c.flags = before;
   return false;
+}
+
+/// The same of the instruction's memory operand.
+template <class T, class Op>
+[[nodiscard]] inline bool modify_locked(Cpu& c, const Insn& i, Op&& op) {
+  u64 la;
+  return c.linear(i, sizeof(T), true, la) &&
+         modify_locked<T>(c, la, static_cast<x86::Seg>(+i.seg), op);
 }
 
 }  // namespace bhyve::soft

@@ -44,6 +44,8 @@ Cpu::Cpu(VcpuId id, SoftVm& vm, engine::Client& client)
   load_state(engine::StateGroups::all, s);
 }
 
+Cpu::~Cpu() = default;
+
 u64 Cpu::rflags() const {
   u64 v = sysflags | (flags >> 8 & 0xd5);
   if (flags & 1) v |= rflags::of;

@@ -13,6 +13,7 @@ void Cpu::run(engine::Exit& exit) {
   accept_answer(exit);
   s.halted = false;
   running_.store(true, std::memory_order_seq_cst);
+  give_way();
   sync_world();
   sync_apic_page();
   if (pdptes_stale_) {
@@ -50,6 +51,7 @@ void Cpu::run(engine::Exit& exit) {
   }
   running_.store(false, std::memory_order_seq_cst);
   fpu.park();
+  if (vm_.bus.wanted()) [[unlikely]] vm_.bus.left();
   exit_.rip = rip;
   switch (exit_.code) {
     case abi::ExitCode::inst_emul:
@@ -165,6 +167,12 @@ bool Cpu::settle(Step st) {
   return false;
 }
 
+void Cpu::give_way() {
+  if (!vm_.bus.wanted()) [[likely]] return;
+  fpu.park();
+  vm_.bus.give_way(*this);
+}
+
 void Cpu::sync_world() {
   const u64 generation = vm_.space.pmap().generation();
   if (generation != generation_) {
@@ -196,6 +204,7 @@ void Cpu::sync_stubs() {
 /// Somebody asked this vCPU to look up. False: leave run().
 bool Cpu::check_world() {
   poll_.exchange(0, std::memory_order_seq_cst);
+  give_way();
   drop_written_code();
   sync_world();
   if (injected) {

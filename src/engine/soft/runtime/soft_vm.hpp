@@ -5,6 +5,7 @@
 
 #include "base/types.hpp"
 #include "engine/soft/replay/stub_arena.hpp"
+#include "engine/soft/runtime/bus_lock.hpp"
 #include "engine/soft/system/cpu_model.hpp"
 #include "mem/vmspace.hpp"
 
@@ -43,12 +44,18 @@ class SoftVm final : public mem::CodePages::Observer {
   const std::unique_ptr<CpuModel> model;
   const Translation translation;
   StubArena stubs;  ///< locks itself; shared by the vCPUs
+  BusLock bus{*this};  ///< for locked accesses that cross a cache line
 
   /// Tells every vCPU.
   void code_written(u64 page) noexcept override;
 
   void add(VcpuId id, Cpu& cpu) { cpus_[id].store(&cpu, std::memory_order_release); }
   void remove(VcpuId id) { cpus_[id].store(nullptr, std::memory_order_release); }
+
+  /// Whether a vCPU but `self` executes instructions. Called with the lock of BusLock.
+  [[nodiscard]] bool others_run(const Cpu& self) const;
+  /// Has every vCPU but `self` look up.
+  void kick_others(const Cpu& self);
 
   [[nodiscard]] u64 code_epoch() const { return code_epoch_.load(std::memory_order_seq_cst); }
   /// Bracket the watching of a page: a watch that another vCPU has set counts only once its epoch

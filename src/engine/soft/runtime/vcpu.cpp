@@ -176,6 +176,7 @@ void SoftVcpu::statistics(const StatSink& sink) const {
       {"soft: NMIs delivered", relaxed(n.nmis)},
       {"soft: stores into code", relaxed(n.code_writes)},
       {"soft: instructions replayed", relaxed(n.replays)},
+      {"soft: locked accesses across cache lines", relaxed(n.bus_locks)},
       {"soft: FPU switches", relaxed(n.fpu_switches)},
       {"soft: instructions called from translated code", relaxed(n.callouts)},
       {"soft: TLB misses of translated code", relaxed(n.translated_misses)},

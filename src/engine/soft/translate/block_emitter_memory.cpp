@@ -1,6 +1,7 @@
 // Linear addresses and the in-line TLB lookup.
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/translate/block_emitter.hpp"
+#include "engine/soft/translate/translator_helpers.hpp"
 
 namespace bhyve::soft {
 
@@ -53,8 +54,16 @@ void BlockEmitter::check(const GuestInsn& g, unsigned size, bool write) {
   c_.rm(0x03, host::s0, {host::s1, write ? 8 : 0});
   c_.alu_imm(op::cmp, host::s0, static_cast<i32>(page_size - size));
   cold.from = c_.jump_if(cc::a);
-  c_.load(host::s1, {host::s1, 24});
   cold_.push_back(cold);
+  if (g.locks() && size > 1) {  // across a cache line no host instruction may lock (BusLock)
+    c_.byte(0x41), c_.byte(0xf6);  // test s0b, size - 1
+    c_.modrm(0, host::s0);
+    c_.byte(size - 1);
+    cold.size = TranslatorHelpers::by_handler;
+    cold.from = c_.jump_if(cc::nz);
+    cold_.push_back(cold);
+  }
+  c_.load(host::s1, {host::s1, 24});
 }
 
 }  // namespace bhyve::soft

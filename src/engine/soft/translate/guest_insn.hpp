@@ -56,6 +56,10 @@ struct GuestInsn final {
   u8 live_after = flag::all;
 
   [[nodiscard]] bool memory() const { return has_modrm && modrm < 0xc0; }
+  /// A locked access: XCHG with memory needs no prefix for it (SDM vol. 2, XCHG).
+  [[nodiscard]] bool locks() const {
+    return memory() && (lock || (encoding == Encoding::legacy && map == 0 && (opcode | 1) == 0x87));
+  }
   [[nodiscard]] u8 reg() const;   ///< 0..15 with REX.R or VEX.R
   [[nodiscard]] u8 rm() const;
   [[nodiscard]] u8 vvvv() const;

@@ -32,7 +32,7 @@ u32 TranslatorHelpers::missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descri
   Cpu::Place place;
   const mem::Prot access = write ? mem::Prot::write : mem::Prot::read;
   bool hit = false;
-  if (cpu.tlb_ != &cpu.never_hits_ && x86::is_canonical(linear) &&
+  if (size != by_handler && cpu.tlb_ != &cpu.never_hits_ && x86::is_canonical(linear) &&
       (linear & page_mask) + size <= page_size && cpu.resolve(linear, access, false, place)) {
     const Tlb::Entry& e = cpu.tlb_->at(linear);
     hit = Tlb::hits(write ? e.write : e.read, linear, size);

@@ -17,6 +17,8 @@ enum class LeaveCode : u32 {
 /// bytes of the access. Run on the Cpu's own stack, with the guest's registers spilled and, maybe,
 /// its vector state live: nothing here may use vector registers.
 struct TranslatorHelpers final {
+  /// Instead of a size: the instruction is left to the interpreter, whatever the TLB says.
+  static constexpr u8 by_handler = 0;
   /// Executes an instruction by the interpreter's handler. Returns a Step.
   static u32 callout(Cpu& cpu, const Insn& insn, u32 descriptor);
   /// The same; the vector state is live after Step::next.
