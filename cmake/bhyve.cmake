@@ -8,6 +8,9 @@ target_compile_options(bhyve_options INTERFACE
     -Wsuggest-override -Wnon-virtual-dtor -Wextra-semi -Wundef>
   -fno-strict-aliasing)
 if(BHYVE_SANITIZE)
+  # The sanitizers' data of every object belongs to other shared libraries, and libvmmapi is made of
+  # the same objects as the tools (cmake/install.cmake).
+  set(CMAKE_POSITION_INDEPENDENT_CODE ON)
   target_compile_options(bhyve_options INTERFACE -fsanitize=${BHYVE_SANITIZE}
                                                  -fno-omit-frame-pointer)
   target_link_options(bhyve_options INTERFACE -fsanitize=${BHYVE_SANITIZE})
