@@ -32,11 +32,7 @@ Result<void> Vmspace::take_dirty(Gpa start, std::span<u64> bits) {
   PageWords& words = pages_->words();
   {
     const std::shared_lock guard(impl_->lock);
-    pmap_->clear_modified(start.value(), pages << page_shift, [&](u64 va, u64 bytes) {
-      const u64 end = std::min((va + bytes) >> page_shift, words.pages());
-      for (u64 page = va >> page_shift; page < end; ++page)
-        words[page].fetch_or(PageWords::modified | PageWords::logged);
-    });
+    pmap_->clear_modified(start.value(), pages << page_shift);  // RamPages is told
   }
   // A vCPU that has not passed yet writes without a trace, to pages that are told of now.
   pages_->barrier().wait(*pmap_);

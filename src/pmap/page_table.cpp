@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 
+#include "pmap/page_table_walk.hpp"
 #include "pmap/pmap_ept.hpp"
 #include "pmap/pmap_x86.hpp"
 
@@ -169,23 +170,6 @@ void PageTable<Format>::for_leaves(ArenaAddr table, unsigned level, u64 start, u
       op(*slot, va, level);
     else
       for_leaves(format_.frame(e), level - 1, va, std::min(last, slot_last), op);
-  }
-}
-
-template <class Format>
-template <class Op>
-void PageTable<Format>::for_whole_leaves(ArenaAddr table, unsigned level, u64 start, u64 last,
-                                         const Op& op) {
-  const u64 size = level_size(level);
-  for (u64 va = align_down(start, size); va <= last; va += size) {
-    Entry* slot = table_at(table) + index(va, level);
-    const u64 e = slot->load(std::memory_order_acquire);
-    if (!format_.present(e)) continue;
-    if (format_.is_leaf(e, level))
-      op(*slot, va, level);
-    else
-      for_whole_leaves(format_.frame(e), level - 1, std::max(va, start),
-                       std::min(last, va + size - 1), op);
   }
 }
 

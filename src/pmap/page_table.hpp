@@ -53,7 +53,8 @@ class PageTable final {
   bool remove(u64 start, u64 last);
   /// Takes write permission away in [start, last]; true when any had it. Splits as remove() does.
   bool write_protect(u64 start, u64 last);
-  /// Told of every modified flag that goes with the mapping or the right to write that had it.
+  /// Told of every modified flag that is cleared, or goes with the mapping or the right to write that
+  /// had it.
   void set_dirty_sink(FlagSink sink) { dirty_sink_ = std::move(sink); }
 
   // page_table_flags.cpp
@@ -61,8 +62,9 @@ class PageTable final {
   /// counts as a whole. Emulated flags that cannot be cleared in place cost the mapping. True when
   /// anything changed.
   bool clear_accessed(u64 start, u64 last, const FlagSink& sink);
-  /// The same for the modified flag; large leaves that have it are split.
-  bool clear_modified(u64 start, u64 last, const FlagSink& sink);
+  /// The same for the modified flag, of which the dirty sink is told; large leaves that have it are
+  /// split.
+  bool clear_modified(u64 start, u64 last);
   /// pmap_emulate_accessed_dirty(): what a fault at va for reading or writing comes to.
   enum class Emulation : u8 { none, accessed, superpage_accessed, dirty };
   Emulation emulate(u64 va, bool write);
@@ -104,6 +106,7 @@ class PageTable final {
   /// The same without splitting: a large leaf that sticks out counts as a whole.
   template <class Op>
   void for_whole_leaves(ArenaAddr table, unsigned level, u64 start, u64 last, const Op& op);
+  bool clear_modified(ArenaAddr table, unsigned level, u64 start, u64 last);
   /// Tells the sink of the modified flag of an entry that is gone, or of all below it.
   void harvest(u64 old, u64 va, unsigned level);
   /// The leaf that maps va and its level, or nullptr.

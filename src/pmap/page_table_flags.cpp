@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "pmap/page_table.hpp"
+#include "pmap/page_table_walk.hpp"
 #include "pmap/pmap_ept.hpp"
 #include "pmap/pmap_x86.hpp"
 
@@ -11,55 +12,39 @@ template <class Format>
 bool PageTable<Format>::clear_accessed(u64 start, u64 last, const FlagSink& sink) {
   bool any = false;
   const u64 bit = format_.accessed_bit();
-  const auto clear = [&](auto& self, ArenaAddr table, unsigned level, u64 from, u64 to) -> void {
-    const u64 size = level_size(level);
-    for (u64 va = align_down(from, size); va <= to; va += size) {
-      Entry* slot = table_at(table) + index(va, level);
-      u64 e = slot->load(std::memory_order_acquire);
-      if (!format_.present(e)) continue;
-      if (!format_.is_leaf(e, level)) {
-        self(self, format_.frame(e), level - 1, std::max(va, from), std::min(to, va + size - 1));
-        continue;
-      }
-      if (!(e & bit)) continue;
-      u64 now;
-      do {
-        now = format_.safe_to_clear_referenced(e) ? e & ~bit : 0;
-      } while (!slot->compare_exchange_weak(e, now, std::memory_order_seq_cst));
-      if (!now) harvest(e, va, level);
-      sink(va, size);
-      any = true;
-    }
-  };
-  clear(clear, root_, top_level, start, last);
+  for_whole_leaves(root_, top_level, start, last, [&](Entry& slot, u64 va, unsigned level) {
+    u64 e = slot.load(std::memory_order_acquire), now;
+    if (!(e & bit)) return;
+    do {
+      now = format_.safe_to_clear_referenced(e) ? e & ~bit : 0;
+    } while (!slot.compare_exchange_weak(e, now, std::memory_order_seq_cst));
+    if (!now) harvest(e, va, level);
+    sink(va, level_size(level));
+    any = true;
+  });
   return any;
 }
 
 template <class Format>
-bool PageTable<Format>::clear_modified(u64 start, u64 last, const FlagSink& sink) {
+bool PageTable<Format>::clear_modified(u64 start, u64 last) {
+  return clear_modified(root_, top_level, start, last);
+}
+
+template <class Format>
+bool PageTable<Format>::clear_modified(ArenaAddr table, unsigned level, u64 start, u64 last) {
   bool any = false;
   const u64 bit = format_.modified_bit();
-  const auto clear = [&](auto& self, ArenaAddr table, unsigned level, u64 from, u64 to) -> void {
-    const u64 size = level_size(level);
-    for (u64 va = align_down(from, size); va <= to; va += size) {
-      Entry* slot = table_at(table) + index(va, level);
-      u64 e = slot->load(std::memory_order_acquire);
-      if (!format_.present(e)) continue;
-      if (format_.is_leaf(e, level)) {
-        if (!(e & bit)) continue;
-        any = true;
-        if (level == 1 || !make_table(slot, level)) {
-          // Without memory for a split all of a large leaf becomes clean and is reported so.
-          slot->fetch_and(~bit, std::memory_order_seq_cst);
-          sink(va, size);
-          continue;
-        }
-        e = slot->load(std::memory_order_relaxed);
-      }
-      self(self, format_.frame(e), level - 1, std::max(va, from), std::min(to, va + size - 1));
+  for_whole_leaves(table, level, start, last, [&](Entry& slot, u64 va, unsigned at_level) {
+    if (!(slot.load(std::memory_order_acquire) & bit)) return;
+    any = true;
+    if (at_level > 1 && make_table(&slot, at_level)) {
+      clear_modified(format_.frame(slot.load(std::memory_order_relaxed)), at_level - 1,
+                     std::max(va, start), std::min(last, va + level_size(at_level) - 1));
+      return;
     }
-  };
-  clear(clear, root_, top_level, start, last);
+    // Without memory for a split all of a large leaf becomes clean and is reported so.
+    harvest(slot.fetch_and(~bit, std::memory_order_seq_cst), va, at_level);
+  });
   return any;
 }
 
@@ -155,7 +140,7 @@ auto PageTable<Format>::promote(u64 va) -> Promotion {
 
 #define BHYVE_INSTANTIATE(F)                                                     \
   template bool PageTable<F>::clear_accessed(u64, u64, const FlagSink&);         \
-  template bool PageTable<F>::clear_modified(u64, u64, const FlagSink&);         \
+  template bool PageTable<F>::clear_modified(u64, u64);                          \
   template bool PageTable<F>::covered(u64, const Mapping&);                      \
   template PageTable<F>::Emulation PageTable<F>::emulate(u64, bool);             \
   template PageTable<F>::Promotion PageTable<F>::promote(u64);

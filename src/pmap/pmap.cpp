@@ -156,14 +156,13 @@ void Pmap::clear_accessed(u64 start, u64 length, const FlagSink& sink) {
   settle(any);
 }
 
-void Pmap::clear_modified(u64 start, u64 length, const FlagSink& sink) {
+void Pmap::clear_modified(u64 start, u64 length) {
   const Range r = page_range(start, length);
   if (r.empty) return;
   bool any;
   {
     const std::scoped_lock guard(impl_->lock);
-    any = std::visit([&](auto& t) { return t.clear_modified(r.start, r.last, sink); },
-                     impl_->tables);
+    any = std::visit([&](auto& t) { return t.clear_modified(r.start, r.last); }, impl_->tables);
   }
   settle(any);
 }

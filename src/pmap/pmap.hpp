@@ -31,8 +31,8 @@ class Pmap final {
   [[nodiscard]] ArenaAddr root() const { return root_; }
   [[nodiscard]] const PmapFlags& flags() const { return flags_; }
   [[nodiscard]] bool ad_bits() const { return flags_.ad_bits; }
-  /// Told, under the pmap lock, of every modified flag that goes with its mapping or with the right
-  /// to write: who keeps dirty pages must remember it. Set once before the first mapping.
+  /// Told, under the pmap lock, of every modified flag that is cleared, or goes with its mapping or
+  /// with the right to write: who keeps dirty pages must remember it. Set once before the first mapping.
   void set_dirty_sink(FlagSink sink);
 
   /// Maps one 4 KiB page (replaces what was there; rights that shrink or a changed frame
@@ -45,11 +45,11 @@ class Pmap final {
   bool remove_quietly(u64 start, u64 length);
   /// Takes write permission away in the range and invalidates once.
   void write_protect(u64 start, u64 length);
-  /// Clears the accessed (modified) flag of every mapping in the range that has it, tells `sink`
-  /// under the pmap lock of each, and invalidates once. What is written before the vCPUs have
-  /// passed that generation may not set the flag again: see Vmspace::take_dirty().
+  /// Clears the accessed (modified) flag of every mapping in the range that has it, tells `sink` (the
+  /// dirty sink) under the pmap lock of each, and invalidates once. What is written before the vCPUs
+  /// have passed that generation may not set the flag again: see Vmspace::take_dirty().
   void clear_accessed(u64 start, u64 length, const FlagSink& sink);
-  void clear_modified(u64 start, u64 length, const FlagSink& sink);
+  void clear_modified(u64 start, u64 length);
   /// pmap_emulate_accessed_dirty(): sets the flags that an access at va wants, where the hardware
   /// does not and the mapping allows it, and tries a promotion. False: not handled, it is a matter
   /// for the fault handler. No invalidation: rights only grow. Any thread.

@@ -73,6 +73,7 @@ TEST_P(Race, NobodyLosesAWord) {
       if (!space.take_dirty(Gpa(0), bits)) ++wrong;
       space.pmap().remove((random() % pages) << page_shift, (random() % 64) << page_shift);
       space.pmap().write_protect((random() % pages) << page_shift, 8 * page_size);
+      space.pmap().clear_modified((random() % pages) << page_shift, 8 * page_size);
       std::this_thread::yield();
     }
   });
