@@ -31,6 +31,8 @@ constexpr unsigned max_retries = 16;  ///< another vCPU rewrites the entry again
 
 }  // namespace
 
+PageWalker::PageWalker(Cpu& cpu) : cpu_(cpu), nested_ad_(cpu.vm().space.pmap().ad_bits()) {}
+
 u32 PageWalker::error_code(u32 cause, Prot access, bool user) const {
   u32 e = cause;
   if (has(access, Prot::write)) e |= x86::pf::write;
@@ -55,7 +57,7 @@ template <class T>
 PageWalker::Status PageWalker::read_entry(Gpa at, T*& host, T& entry) {
   bool failed = false;
   // With EPT accessed/dirty bits, accesses to guest tables count as writes (SDM vol. 3, 28.3.5).
-  std::byte* p = cpu_.nested(at, Prot::rw, failed);
+  std::byte* p = cpu_.nested(at, nested_ad_ ? Prot::rw : Prot::read, failed);
   if (failed) return Status::stopped;
   if (!p) {
     // Tables in ROM: A and D stay as they are. In device memory or in nothing they read as all
@@ -69,6 +71,21 @@ PageWalker::Status PageWalker::read_entry(Gpa at, T*& host, T& entry) {
   }
   host = reinterpret_cast<T*>(p);
   entry = __atomic_load_n(host, __ATOMIC_RELAXED);
+  return Status::ok;
+}
+
+template <class T>
+PageWalker::Status PageWalker::mark(Gpa at, T* host, T& entry, u64 bits, bool& again) {
+  again = false;
+  const T wanted = static_cast<T>(bits);
+  if (!host || (entry & wanted) == wanted) return Status::ok;
+  if (!nested_ad_) {
+    bool failed = false;
+    host = reinterpret_cast<T*>(cpu_.nested(at, Prot::rw, failed));
+    if (failed) return Status::stopped;
+    if (!host) return Status::ok;  // a table in ROM
+  }
+  again = !set_bits<T>(host, entry, wanted);
   return Status::ok;
 }
 
@@ -96,8 +113,8 @@ PageWalker::Status PageWalker::walk64(u64 la, Prot access, bool user, bool smap,
       const u64 index = la >> shift & 511;
       u64* host;
       u64 entry;
-      if (const Status st = read_entry<u64>(table + index * 8, host, entry); st != Status::ok)
-        return st;
+      const Gpa at = table + index * 8;
+      if (const Status st = read_entry<u64>(at, host, entry); st != Status::ok) return st;
       if (!(entry & pte::p)) {
         error = error_code(0, access, user);
         return Status::fault;
@@ -115,10 +132,8 @@ PageWalker::Status PageWalker::walk64(u64 la, Prot access, bool user, bool smap,
       user_ok &= (entry & pte::us) != 0;
       executable &= !(entry & pte::nx) || !nx_on;
       if (!leaf) {
-        if (host && !set_bits<u64>(host, entry, pte::a)) {
-          again = true;
-          break;
-        }
+        if (const Status st = mark<u64>(at, host, entry, pte::a, again); st != Status::ok) return st;
+        if (again) break;
         table = Gpa(entry & pte::frame);
         continue;
       }
@@ -130,10 +145,8 @@ PageWalker::Status PageWalker::walk64(u64 la, Prot access, bool user, bool smap,
         return Status::fault;
       }
       const u64 marks = pte::a | (has(access, Prot::write) ? pte::d : 0);
-      if (host && !set_bits<u64>(host, entry, marks)) {
-        again = true;
-        break;
-      }
+      if (const Status st = mark<u64>(at, host, entry, marks, again); st != Status::ok) return st;
+      if (again) break;
       out.dirty = entry & pte::d;
       return Status::ok;
     }
@@ -151,6 +164,8 @@ PageWalker::Status PageWalker::walk32(u64 la, Prot access, bool user, bool smap,
   const u32 reserved = static_cast<u32>(bit(21) | ((0xff << high_bits & 0xff) << 13));
   for (unsigned attempt = 0; attempt < max_retries; ++attempt) {
     u32 *dir_host, *host, pde, entry;
+    bool again;
+    Gpa at;
     const Gpa dir((cpu_.s.cr3 & 0xffff'f000) + (la >> 22 & 1023) * 4);
     if (const Status st = read_entry<u32>(dir, dir_host, pde); st != Status::ok) return st;
     if (!(pde & pte::p)) {
@@ -164,14 +179,16 @@ PageWalker::Status PageWalker::walk32(u64 la, Prot access, bool user, bool smap,
         return Status::fault;
       }
       host = dir_host;
+      at = dir;
       entry = pde;
       const u64 high = u64{pde >> 13 & 0xff} << 32;  // PSE-36
       out = {Gpa(high | (pde & 0xffc0'0000) | (la & 0x3f'ffff)), (pde & pte::rw) != 0,
              (pde & pte::us) != 0, true, false, false, true, true};
     } else {
-      if (dir_host && !set_bits<u32>(dir_host, pde, pte::a)) continue;
-      const Gpa table((pde & 0xffff'f000) + (la >> 12 & 1023) * 4);
-      if (const Status st = read_entry<u32>(table, host, entry); st != Status::ok) return st;
+      if (const Status st = mark<u32>(dir, dir_host, pde, pte::a, again); st != Status::ok) return st;
+      if (again) continue;
+      at = Gpa((pde & 0xffff'f000) + (la >> 12 & 1023) * 4);
+      if (const Status st = read_entry<u32>(at, host, entry); st != Status::ok) return st;
       if (!(entry & pte::p)) {
         error = error_code(0, access, user);
         return Status::fault;
@@ -184,8 +201,9 @@ PageWalker::Status PageWalker::walk32(u64 la, Prot access, bool user, bool smap,
       error = error_code(x86::pf::present, access, user);
       return Status::fault;
     }
-    const u32 marks = static_cast<u32>(pte::a | (has(access, Prot::write) ? pte::d : 0));
-    if (host && !set_bits<u32>(host, entry, marks)) continue;
+    const u64 marks = pte::a | (has(access, Prot::write) ? pte::d : 0);
+    if (const Status st = mark<u32>(at, host, entry, marks, again); st != Status::ok) return st;
+    if (again) continue;
     out.dirty = entry & pte::d;
     return Status::ok;
   }

@@ -14,7 +14,7 @@ class Cpu;
 /// locked operations, and knows nothing of the pmap that made the nested ones.
 class PageWalker final {
  public:
-  explicit PageWalker(Cpu& cpu) : cpu_(cpu) {}
+  explicit PageWalker(Cpu& cpu);
 
   struct Result {
     Gpa gpa{};           ///< of the byte asked for
@@ -47,7 +47,13 @@ class PageWalker final {
   template <class T>
   [[nodiscard]] Status read_entry(Gpa at, T*& host, T& entry);
 
+  /// Sets accessed and dirty bits in the entry at `at`, read through `host` (null: in ROM, nothing
+  /// to do). `again`: it changed meanwhile, walk again.
+  template <class T>
+  [[nodiscard]] Status mark(Gpa at, T* host, T& entry, u64 bits, bool& again);
+
   Cpu& cpu_;
+  const bool nested_ad_;  ///< the nested tables have accessed and dirty flags
 };
 
 }  // namespace bhyve::soft
