@@ -6,6 +6,7 @@
 //   @expect end N | triple-fault how it must end (end 0)
 //   @output TEXT                 what it must have printed, in addition to the end
 //   @seconds N                   time limit (20)
+//   @memory NAMES                what it is for: plain, emulated, paged (all; CMakeLists.txt reads it)
 #include <fstream>
 #include <iostream>
 #include <iterator>

@@ -57,9 +57,10 @@ Access TestClient::pio(VcpuId vcpu, u16 port, unsigned size, u32& value, Dir dir
   if (port >= port::latch_exit && port < port::latch_exit + 16) return Access::exit;
   if (access_latch(port, size, value, dir)) return Access::done;
   if (dir == Dir::read) {
-    value = port == port::self    ? vcpu
-            : port == port::vcpus ? static_cast<u32>(cpus_.size())
-                                  : ~u32{0};
+    value = port == port::self     ? vcpu
+            : port == port::vcpus  ? static_cast<u32>(cpus_.size())
+            : port == port::nested ? look_at_nested(vcpu)
+                                   : ~u32{0};
     return Access::done;
   }
   if (port == port::print) {
@@ -67,6 +68,8 @@ Access TestClient::pio(VcpuId vcpu, u16 port, unsigned size, u32& value, Dir dir
     if (output_.size() < output_limit) output_.push_back(static_cast<char>(value));
   } else if (port == port::event) {
     post(value);
+  } else if (port == port::nested) {
+    change_nested(vcpu, u64{value >> 4} << page_shift, static_cast<nested::Operation>(value & 15));
   } else if (port == port::end) {
     end({Outcome::Kind::ended, static_cast<u8>(value), {}});
   }

@@ -21,6 +21,8 @@ inline constexpr u16 event = 0xf0;       ///< OUT dword: an event (see event::),
 inline constexpr u16 end = 0xf4;         ///< OUT byte: the program ends with this status
 inline constexpr u16 self = 0xf5;        ///< IN byte: number of this vCPU
 inline constexpr u16 vcpus = 0xf6;       ///< IN byte: vCPUs of the machine
+inline constexpr u16 nested = 0xf8;      ///< OUT dword: something done to the nested tables (see
+                                         ///< nested::); IN dword: how they have the page now
 inline constexpr u16 latch_done = 0x500; ///< 16 bytes of latches, done inside run()
 inline constexpr u16 latch_exit = 0x510; ///< 16 bytes of latches, done outside after an exit
 }  // namespace port
@@ -30,6 +32,17 @@ namespace event {
 inline constexpr u32 nmi = 1u << 16;
 inline constexpr u32 startup = 1u << 17;  ///< INIT, SIPI: the vector is the page of the code
 }  // namespace event
+
+/// What OUT to port::nested does to the guest-physical page in bits 31-4, and what IN then tells of it.
+namespace nested {
+enum Operation : u8 { look, remove, write_protect, clear_accessed, clear_dirty, promote, invalidate };
+enum Flag : u32 {
+  mapped = 1, writable = 2, accessed = 4, dirty = 8, large = 16,
+  passed = 32,  ///< no other vCPU uses translations from before the last invalidation
+  emulated = 64,   ///< the CPU keeps no accessed and dirty flags
+  pestered = 128,  ///< somebody else changes the tables as well
+};
+}  // namespace nested
 
 /// Device memory: one page of latches that is done inside run(), and one done outside.
 inline constexpr u64 mmio_done = 0xf000'0000, mmio_exit = 0xf000'1000;
@@ -48,6 +61,9 @@ class TestClient final : public engine::Client {
   explicit TestClient(u32 vcpus);
   /// How to make a vCPU look up; set before anything runs.
   std::function<void(VcpuId)> kick;
+  /// What port::nested is; set before anything runs.
+  std::function<void(VcpuId, u64 gpa, nested::Operation)> change_nested;
+  std::function<u32(VcpuId)> look_at_nested;
 
   Access mmio(VcpuId vcpu, Gpa gpa, unsigned size, u64& value, Dir dir) override;
   Access pio(VcpuId vcpu, u16 port, unsigned size, u32& value, Dir dir) override;

@@ -36,6 +36,10 @@ TestMachine::TestMachine(const Configuration& configuration, const Options& opti
   client_.kick = [this](VcpuId id) {
     if (id < vcpus_.size()) vcpus_[id]->kick();
   };
+  client_.change_nested = [this](VcpuId id, u64 gpa, nested::Operation operation) {
+    change_nested(id, gpa, operation);
+  };
+  client_.look_at_nested = [this](VcpuId id) { return look_at_nested(id); };
   for (VcpuId id = 0; id < options.vcpus; ++id)
     vcpus_.push_back(or_throw(engine_->create_vcpu(id, client_), "vcpu"));
   space_->pmap().set_notifier([this] {
@@ -48,10 +52,43 @@ TestMachine::~TestMachine() {
   space_->stop_pager();
 }
 
-bool TestMachine::passed(u64 generation) const {
+bool TestMachine::passed(u64 generation, int but) const {
   for (usize id = 0; id < vcpus_.size(); ++id)
-    if (running_[id].load() && vcpus_[id]->generation_seen() < generation) return false;
+    if (static_cast<int>(id) != but && running_[id].load() &&
+        vcpus_[id]->generation_seen() < generation)
+      return false;
   return true;
+}
+
+void TestMachine::change_nested(VcpuId id, u64 gpa, nested::Operation operation) {
+  looked_at_[id] = gpa;
+  pmap::Pmap& pmap = space_->pmap();
+  const auto forget = [](u64, u64) {};
+  switch (operation) {
+    case nested::look: break;
+    case nested::remove: pmap.remove(gpa, page_size); break;
+    case nested::write_protect: pmap.write_protect(gpa, page_size); break;
+    case nested::clear_accessed: pmap.clear_accessed(gpa, page_size, forget); break;
+    case nested::clear_dirty: pmap.clear_modified(gpa, page_size); break;
+    case nested::promote: (void)pmap.promote(gpa); break;
+    case nested::invalidate: pmap.invalidate_ept(); break;
+  }
+}
+
+u32 TestMachine::look_at_nested(VcpuId id) const {
+  const pmap::Pmap& pmap = space_->pmap();
+  u32 flags = passed(pmap.generation(), static_cast<int>(id)) ? u32{nested::passed} : 0;
+  if (!pmap.ad_bits()) flags |= nested::emulated;
+  if (paged_) flags |= nested::pestered;
+  const pmap::Lookup l = pmap.lookup(looked_at_[id]);
+  if (!l.present) return flags;
+  const u64 leaf = l.entries[l.count - 1];
+  flags |= nested::mapped;
+  if (leaf & pmap.rw_bit()) flags |= nested::writable;
+  if (leaf & pmap.accessed_bit()) flags |= nested::accessed;
+  if (leaf & pmap.modified_bit()) flags |= nested::dirty;
+  if (l.count < 4) flags |= nested::large;
+  return flags;
 }
 
 bool TestMachine::resolve(const engine::Exit::Paging& fault) {

@@ -57,12 +57,15 @@ class TestMachine final {
   bool handle(VcpuId id, engine::Exit& exit);
   void start_up(VcpuId id, int page);
   [[nodiscard]] bool resolve(const engine::Exit::Paging& fault);
-  [[nodiscard]] bool passed(u64 generation) const;
+  [[nodiscard]] bool passed(u64 generation, int but = -1) const;
+  void change_nested(VcpuId id, u64 gpa, nested::Operation operation);
+  [[nodiscard]] u32 look_at_nested(VcpuId id) const;
   void pester();
 
   std::unique_ptr<mem::Vmspace> space_;
   bool paged_;
   std::array<std::atomic<bool>, 16> running_{};
+  std::array<u64, 16> looked_at_{};  ///< by each vCPU through port::nested
   TestClient client_;
   std::unique_ptr<engine::Engine> engine_;
   std::vector<std::unique_ptr<engine::EngineVcpu>> vcpus_;

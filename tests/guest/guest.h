@@ -90,6 +90,10 @@ void send_nmi(unsigned cpu);
 #define PORT_PRINT 0xe9
 #define PORT_EVENT 0xf0
 #define PORT_END 0xf4
+#define PORT_NESTED 0xf8
+enum { N_LOOK, N_REMOVE, N_WRITE_PROTECT, N_CLEAR_ACCESSED, N_CLEAR_DIRTY, N_PROMOTE, N_INVALIDATE };
+enum { N_MAPPED = 1, N_WRITABLE = 2, N_ACCESSED = 4, N_DIRTY = 8, N_LARGE = 16, N_PASSED = 32,
+       N_EMULATED = 64, N_PESTERED = 128 };
 #define LATCH_DONE 0x500
 #define LATCH_EXIT 0x510
 #define MMIO_DONE 0xf0000000ull
@@ -133,6 +137,10 @@ INLINE void set_rflags(u64 v) { asm volatile("push %0; popfq" ::"r"(v) : "memory
 INLINE void cli(void) { asm volatile("cli" ::: "memory"); }
 INLINE void sti(void) { asm volatile("sti" ::: "memory"); }
 INLINE void pause(void) { asm volatile("pause" ::: "memory"); }
+// Does something to the nested tables' entry of a guest-physical page; how it is afterwards (N_MAPPED ...).
+INLINE u32 nested(u64 pa, u32 what) { outl(PORT_NESTED, (u32)(pa >> 12) << 4 | what); return inl(PORT_NESTED); }
+// Until no other CPU can use what the tables had before.
+INLINE void nested_wait(void) { while (!(inl(PORT_NESTED) & N_PASSED)) pause(); }
 #define AT(type, address) (*(volatile type*)(address))
 
 #define MSR_EFER ((u64)(0xc0000080))
