@@ -44,6 +44,7 @@ class Case:
     clocksource_not: str = ""
     clocksource: str = ""
     x2apic: str = ""
+    program: str = ""  # instead of bhyve, relative to its folder
 
 
 # The command lines of Linux that choose another interrupt controller, clock or mode. With noapic Linux
@@ -76,6 +77,22 @@ ENDS = (
     Case("shell", cpus=1, action="shell"),
     # Linux leaves LINT1 of all CPUs but the first masked unless it is told otherwise.
     Case("nmi", cpus=2, action="nmi", append="apic_extnmi=all"),
+)
+
+def checksum_case(name, memory, resident, checksum, *options):
+    """The guest checks its memory, several times what may stay in the host's, while the dirty log is taken
+    and mappings are changed from outside."""
+    return Case(name, cpus=2, action="checksum", append=f"checksum={checksum}",
+                program="../tests/bhyve_pestered",
+                options=("-m", memory, "-o", f"memory.resident={resident}", *options))
+
+
+# MiB, processes, passes. scripts/soak --paging N runs the big ones again and again.
+CHECKSUMS = (
+    checksum_case("checksum", "2G", "256M", "1024,2,3"),
+    checksum_case("checksum-emulated", "2G", "256M", "1024,2,3", "-o", "memory.ept_ad=emulated"),
+    checksum_case("checksum-small", "512M", "64M", "192,2,2"),
+    checksum_case("checksum-small-emulated", "512M", "64M", "192,2,2", "-o", "memory.ept_ad=emulated"),
 )
 
 # Each row is one boot: number of CPUs, clocksource, cpu.hypervisor, and which of SWITCHES are given. Every
@@ -117,7 +134,7 @@ def pairwise_case(number, row):
 
 PAIRWISE = tuple(pairwise_case(n, row) for n, row in enumerate(PAIRWISE_ROWS, 1))
 
-CASES = {case.name: case for case in COUNTS + ENDS + MATRIX + PAIRWISE}
+CASES = {case.name: case for case in COUNTS + ENDS + MATRIX + CHECKSUMS + PAIRWISE}
 
 IDLE_SECONDS = 20  # what scripts/initramfs-init sleeps
 IDLE_LIMIT = 0.01  # of a host core
@@ -148,7 +165,8 @@ def check_kernel(path):
 def command_line(bhyve, kernel, initramfs, case, name):
     action = "demo" if case.action == "shell" else f"boottest={case.action}"
     append = f"console=ttyS0 {action} {case.append}".strip()
-    return [bhyve, "-c", str(case.cpus), "-m", "512M", "-D", "-s", "0,hostbridge", "-s", "31,lpc",
+    program = os.path.join(os.path.dirname(bhyve), case.program) if case.program else bhyve
+    return [program, "-c", str(case.cpus), "-m", "512M", "-D", "-s", "0,hostbridge", "-s", "31,lpc",
             "-l", "com1,stdio", *case.options, "--kernel", str(kernel), "--initrd", str(initramfs),
             "--append", append, name]
 
@@ -267,6 +285,8 @@ class Boot:
                 self._fail("the shell did not answer")
         else:
             self._judge_marker(MARKER.search(log))
+        if self._case.action == "checksum" and "\nCHECKSUM-OK" not in log:
+            self._fail("the guest's memory is wrong")
         if self._case.action == "nmi":
             self._judge_nmis(NMI_MARKER.search(log))
         if self._case.action == "panic":
