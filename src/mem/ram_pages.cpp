@@ -1,6 +1,7 @@
 #include "mem/ram_pages.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 
@@ -13,6 +14,19 @@ namespace bhyve::mem {
 /// How long a page that leaves the image waits for vCPUs that may still read it there. Whoever
 /// delivers an event in place cannot pass, hence a limit; the others pass within microseconds.
 constexpr std::chrono::milliseconds image_wait{100};
+
+namespace {
+
+/// In builds for finding bugs, pages that are not in RAM cannot be touched: a pointer that was kept over
+/// an eviction dies at once. Best effort, the host bounds the number of mappings.
+void make_reachable([[maybe_unused]] std::byte* from, [[maybe_unused]] u64 pages,
+                    [[maybe_unused]] bool reachable) {
+#ifdef BHYVE_GUARD_EVICTED
+  (void)::mprotect(from, pages << page_shift, reachable ? PROT_READ | PROT_WRITE : PROT_NONE);
+#endif
+}
+
+}  // namespace
 
 void RamPages::set_pmap(pmap::Pmap& pmap) {
   pmap_ = &pmap;
@@ -100,6 +114,7 @@ bool RamPages::bring(u64 page, Lock& lock) {
     switch (state(page)) {
       case State::plain:
         if (!swap_) return true;
+        make_reachable(ram(page), 1, true);
         words_.set_state(page, State::resident);
         count_in(1);
         return true;
@@ -126,6 +141,7 @@ bool RamPages::page_in(u64 page, Lock& lock) {
   while (end < highest && state(end) == State::swapped) ++end;
   for (u64 p = first; p < end; ++p) words_.set_state(p, State::coming);
   lock.unlock();
+  make_reachable(ram(first), end - first, true);
   const auto done = swap_->read(first << page_shift, ram(first), (end - first) << page_shift);
   lock.lock();
   for (u64 p = first; p < end; ++p) {
@@ -222,6 +238,7 @@ void RamPages::break_cow(u64 page) {
 void RamPages::drop(u64 first, u64 n, State to) {
   ::fallocate(ram_fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
               static_cast<off_t>(first << page_shift), static_cast<off_t>(n << page_shift));
+  make_reachable(ram(first), n, false);
   for (u64 p = first; p < first + n; ++p) words_.set_state(p, to);
   resident_.fetch_sub(n, std::memory_order_relaxed);
   if (to == State::swapped) swapped_.fetch_add(n, std::memory_order_relaxed);

@@ -153,6 +153,22 @@ TEST_P(PagerTest, WiredPagesAreNotEvicted) {
   space->unwire(Gpa(0), 16 * page_size);
 }
 
+#ifdef BHYVE_GUARD_EVICTED
+TEST_P(PagerTest, APointerThatWasKeptOverAnEvictionDies) {
+  start();
+  ASSERT_TRUE(cpu->store(0x5000, 77));
+  std::byte* const stale = space->arena().host(ArenaAddr(space->pmap().lookup(0x5000).frame));
+  EXPECT_EQ(ram_load<u64>(stale), 77u);
+  for (u64 page = ram_pages / 2; page < ram_pages; ++page)
+    ASSERT_TRUE(cpu->store(page << page_shift, value_of(page)));
+  ASSERT_FALSE(space->pmap().lookup(0x5000).present);
+  EXPECT_DEATH(static_cast<void>(ram_load<u64>(stale)), "");
+  u64 value = 0;
+  ASSERT_TRUE(cpu->load(0x5000, value));
+  EXPECT_EQ(value, 77u);
+}
+#endif
+
 TEST_P(PagerTest, AFailingReadStopsTheVmAndSaysWhy) {
   const auto path = swap_path();
   start(path);
