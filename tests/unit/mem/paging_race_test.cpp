@@ -13,7 +13,13 @@ namespace {
 
 constexpr u64 ram = 16 * MiB, resident = 2 * MiB, pages = ram >> page_shift;
 constexpr unsigned cpus = 2;
+#ifdef __SANITIZE_THREAD__
+constexpr u64 accesses = 6'000, transfers = 600;  // it is several times slower
+constexpr int logs = 60;
+#else
 constexpr u64 accesses = 40'000, transfers = 4'000;
+constexpr int logs = 300;
+#endif
 
 class Race : public testing::TestWithParam<bool> {};
 INSTANTIATE_TEST_SUITE_P(AccessedDirty, Race, testing::Bool());
@@ -106,7 +112,7 @@ TEST_P(Race, TheDirtyLogTellsOfEveryWrite) {
     return ram_load<u64>(space.arena().host(ArenaAddr(page << page_shift)));
   };
   std::vector<u64> bits(count / 64), copy(count);
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < logs; ++round) {
     ASSERT_TRUE(space.take_dirty(Gpa(0), bits));
     for (u64 page = 0; page < count; ++page)
       if (bits[page / 64] >> page % 64 & 1) copy[page] = word(page);
