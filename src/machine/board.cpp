@@ -6,6 +6,7 @@
 #include "host/char_open.hpp"
 #include "machine/cmos.hpp"
 #include "machine/firmware_items.hpp"
+#include "machine/sg_memory.hpp"
 #include "platform/layout.hpp"
 #include "platform/pci_routing.hpp"
 
@@ -153,6 +154,14 @@ void Board::make_level(unsigned irq) {
 
 Result<void> Board::add_pci(const PciDevice& device) {
   const bus::pci::Bdf at(device.bus, device.slot, device.function);
+  if (device.emulation == "sgmem") {
+    auto memory = open_sg_memory(vm_.space(), device);
+    if (!memory) return tl::make_unexpected(memory.error());
+    return add_function(at, false, [&](bus::PciWiring wiring) {
+      return std::make_unique<dev::SgMemory>(std::move(wiring), memory->size,
+                                             std::move(memory->window));
+    });
+  }
   return add_function(at, false, [&](bus::PciWiring wiring) {
     return make_function(device, std::move(wiring));
   });

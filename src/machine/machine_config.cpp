@@ -11,6 +11,7 @@
 #include "base/bits.hpp"
 #include "bhyve/devices.hpp"
 #include "machine/lpc_config.hpp"
+#include "machine/sg_memory.hpp"
 #include "platform/layout.hpp"
 
 namespace bhyve::machine {
@@ -159,6 +160,22 @@ Result<void> read_apic_mode(const Config& config, MachineConfig& out) {
   return {};
 }
 
+Result<void> read_sg_memory(const Config& config, PciDevice& device) {
+  const auto path = config.get_text(device.node + ".path", "");
+  if (!path) return tl::make_unexpected(path.error());
+  if (path->empty()) return fail(EINVAL, "{}.device=sgmem: expected path=FILE", device.node);
+  const auto text = config.get_text(device.node + ".pieces", "");
+  if (!text) return tl::make_unexpected(text.error());
+  auto pieces = parse_pieces(*text);
+  if (!pieces) return fail(EINVAL, "{}.{}", device.node, pieces.error().message);
+  const auto read_only = config.get_bool(device.node + ".ro", false);
+  if (!read_only) return tl::make_unexpected(read_only.error());
+  device.path = *path;
+  device.pieces = std::move(*pieces);
+  device.read_only = *read_only;
+  return {};
+}
+
 Result<void> read_pci(const Config& config, MachineConfig& out) {
   bool lpc = false;
   for (const std::string& bus : config.children("pci")) {
@@ -183,6 +200,8 @@ Result<void> read_pci(const Config& config, MachineConfig& out) {
           return fail(EINVAL, "{}.device=lpc: expected one lpc device only", node);
         out.pci.push_back({static_cast<u8>(*b), static_cast<u8>(*s), static_cast<u8>(*f), *name,
                            node});
+        if (*name == "sgmem")
+          if (auto ok = read_sg_memory(config, out.pci.back()); !ok) return ok;
       }
     }
   }

@@ -20,11 +20,20 @@ inline constexpr unsigned com_ports = 4;
 /// mode; false (-a), it has no other than xAPIC mode and CPUID says so.
 enum class ApicMode : u8 { choice, xapic, x2apic };
 
+/// A piece of a file, in whole pages.
+struct FilePiece final {
+  u64 offset, length;
+};
+
 /// A device of -s.
 struct PciDevice final {
   u8 bus = 0, slot = 0, function = 0;
   std::string emulation;
   std::string node;  ///< "pci.B.S.F": its other variables are below
+  // sgmem:
+  std::string path{};
+  std::vector<FilePiece> pieces{};  ///< empty: all of it
+  bool read_only = false;
 };
 
 /// An item of -f for the firmware configuration device.

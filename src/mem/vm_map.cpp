@@ -35,6 +35,11 @@ const VmMap::Segment* VmMap::segment(u64 start) const {
   return it == segments_.end() ? nullptr : &it->second;
 }
 
+bool VmMap::shows(const VmObject* object) const {
+  return std::ranges::any_of(segments_,
+                             [object](const auto& s) { return s.second.object == object; });
+}
+
 std::optional<VmMap::Entry> VmMap::find(u64 gpa) const {
   const auto above = segments_.upper_bound(gpa);
   u64 floor = 0;

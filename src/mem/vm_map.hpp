@@ -43,6 +43,8 @@ class VmMap final {
   [[nodiscard]] bool add_segment(u64 start, Segment segment);
   [[nodiscard]] std::optional<Segment> remove_segment(u64 start);
   [[nodiscard]] const Segment* segment(u64 start) const;
+  /// Some segment shows this object.
+  [[nodiscard]] bool shows(const VmObject* object) const;
 
   /// What is at gpa, as far as it reaches in both directions without a seam.
   [[nodiscard]] std::optional<Entry> find(u64 gpa) const;

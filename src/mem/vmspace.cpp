@@ -103,54 +103,66 @@ Result<std::byte*> Vmspace::add_segment(Gpa gpa, u64 length, Prot prot, std::str
   const std::unique_lock guard(impl_->lock);
   auto& parked = impl_->parked;
   const auto reuse = std::ranges::find(parked, length, &VmObject::size);
+  std::unique_ptr<VmObject> fresh;
   if (reuse == parked.end()) {
     const unsigned bank = next_bank();
     if (bank >= pmap::FrameArena::bank_max || length > u64{1} << pmap::FrameArena::bank_shift)
       return fail(ENOSPC, "segment \"{}\": too many segments, or too large", name);
     auto made = VmObject::create(name, bank, length);
     if (!made) return tl::make_unexpected(made.error());
-    return insert(gpa, prot, std::move(name), std::move(*made), false);
+    fresh = std::move(*made);
   }
-  VmObject* const object = *reuse;
+  VmObject* const object = fresh ? fresh.get() : *reuse;
   if (!impl_->map.add_segment(gpa.value(), {length, prot, object, name}))
     return fail(EEXIST, "segment \"{}\" at {:#x}: the range has a segment", name, gpa.value());
-  object->discard();  // a vCPU may have written between its removal and the invalidation
-  parked.erase(reuse);
+  if (fresh) {
+    keep(std::move(fresh));
+  } else {
+    object->discard();  // a vCPU may have written between its removal and the invalidation
+    parked.erase(reuse);
+  }
   remap(gpa.value(), length);
   return object->data();
 }
 
-Result<std::byte*> Vmspace::add_file_segment(Gpa gpa, Prot prot, std::string name,
-                                             std::span<const VmObject::Piece> pieces,
-                                             bool uncacheable) {
+Result<unsigned> Vmspace::add_files(const std::string& name,
+                                    std::span<const VmObject::Piece> pieces, bool writable) {
   const std::unique_lock guard(impl_->lock);
   const unsigned bank = next_bank();
   if (bank >= pmap::FrameArena::bank_max)
     return fail(ENOSPC, "segment \"{}\": too many segments", name);
-  auto made = VmObject::map_files(name, bank, pieces, has(prot, Prot::write));
+  auto made = VmObject::map_files(name, bank, pieces, writable);
   if (!made) return tl::make_unexpected(made.error());
-  if (auto ok = check_range(gpa, (*made)->size()); !ok) return tl::make_unexpected(ok.error());
-  return insert(gpa, prot, std::move(name), std::move(*made), uncacheable);
+  impl_->files.push_back({made->get(), name, writable});
+  keep(std::move(*made));
+  return static_cast<unsigned>(impl_->files.size() - 1);
+}
+
+Result<std::byte*> Vmspace::show_files(unsigned number, Gpa gpa, Prot prot, bool uncacheable) {
+  const std::unique_lock guard(impl_->lock);
+  if (number >= impl_->files.size()) return fail(EINVAL, "no memory of files has number {}", number);
+  const auto& [object, name, writable] = impl_->files[number];
+  if (auto ok = check_range(gpa, object->size()); !ok) return tl::make_unexpected(ok.error());
+  if (has(prot, Prot::write) && !writable) return fail(EACCES, "segment \"{}\" is read-only", name);
+  if (impl_->map.shows(object)) return fail(EBUSY, "segment \"{}\" is shown elsewhere", name);
+  if (!impl_->map.add_segment(gpa.value(), {object->size(), prot, object, name, uncacheable}))
+    return fail(EEXIST, "segment \"{}\" at {:#x}: the range has a segment", name, gpa.value());
+  remap(gpa.value(), object->size());
+  return object->data();
 }
 
 /// Map lock held.
-Result<std::byte*> Vmspace::insert(Gpa gpa, Prot prot, std::string name,
-                                   std::unique_ptr<VmObject> fresh, bool uncacheable) {
-  VmObject* const object = fresh.get();
-  const u64 length = object->size();
-  if (!impl_->map.add_segment(gpa.value(), {length, prot, object, name, uncacheable}))
-    return fail(EEXIST, "segment \"{}\" at {:#x}: the range has a segment", name, gpa.value());
+void Vmspace::keep(std::unique_ptr<VmObject> object) {
   arena_.set_bank(object->bank(), object->data());
-  impl_->objects.push_back(std::move(fresh));
-  remap(gpa.value(), length);
-  return object->data();
+  impl_->objects.push_back(std::move(object));
 }
 
 Result<void> Vmspace::remove_segment(Gpa gpa) {
   const std::unique_lock guard(impl_->lock);
   const VmMap::Segment* found = impl_->map.segment(gpa.value());
   if (!found) return fail(ENOENT, "no segment starts at {:#x}", gpa.value());
-  if (found->object->pinned()) return fail(EBUSY, "segment \"{}\" is in use", found->name);
+  if (found->object->anonymous() && found->object->pinned())
+    return fail(EBUSY, "segment \"{}\" is in use", found->name);
   const auto segment = impl_->map.remove_segment(gpa.value());
   remap(gpa.value(), segment->length);
   segment->object->discard();

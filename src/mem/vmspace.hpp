@@ -90,11 +90,14 @@ class Vmspace final {
   /// RAM below it, and overlap with another segment is refused (EEXIST). Returns the host pointer
   /// of its first byte, valid until it is removed. Its memory is zero.
   [[nodiscard]] Result<std::byte*> add_segment(Gpa gpa, u64 length, Prot prot, std::string name);
-  /// Adds a segment over pieces of files (a scatter list): a device's memory or a file that the
-  /// guest sees. Uncacheable in the EPT if asked. Errors as above, and those of the files.
-  [[nodiscard]] Result<std::byte*> add_file_segment(Gpa gpa, Prot prot, std::string name,
-                                                    std::span<const VmObject::Piece> pieces,
-                                                    bool uncacheable);
+  /// Makes memory of pieces of files (bhyve: OBJT_SG), a device's or a file that the guest sees, for
+  /// show_files(); returns its number. ENOSPC, and the errors of the files.
+  [[nodiscard]] Result<unsigned> add_files(const std::string& name,
+                                           std::span<const VmObject::Piece> pieces, bool writable);
+  /// Adds a segment that shows all of it, at one place at a time (EBUSY); errors as above.
+  /// remove_segment() takes it away again, also while it is held: files keep what they have.
+  /// `uncacheable`: in the EPT, as a device's memory is.
+  [[nodiscard]] Result<std::byte*> show_files(unsigned number, Gpa gpa, Prot prot, bool uncacheable);
   /// RAM begins as what the file (laid out as guest-physical memory) has; its holes are zeros. Pages
   /// stay in the file, shared with others, until they are written or held. Before anything has
   /// touched RAM. The file must not change while the Vmspace lives.
@@ -155,9 +158,8 @@ class Vmspace final {
   [[nodiscard]] bool hold_ram(u64 start, u64 end, bool write);
   void release_ram(const Hold& hold, bool written);
   [[nodiscard]] Result<void> start_pager();
-  [[nodiscard]] Result<std::byte*> insert(Gpa gpa, Prot prot, std::string name,
-                                          std::unique_ptr<VmObject> fresh, bool uncacheable);
   [[nodiscard]] unsigned next_bank() const;
+  void keep(std::unique_ptr<VmObject> object);
   [[nodiscard]] Result<void> check_ram(Gpa start, u64 length) const;
   [[nodiscard]] Result<void> init();
 

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <memory>
 #include <shared_mutex>
+#include <string>
 #include <vector>
 
 #include "mem/vm_map.hpp"
@@ -11,11 +12,17 @@
 namespace bhyve::mem {
 
 struct Vmspace::Impl {
-  mutable std::shared_mutex lock;  ///< guards map, objects, parked; shared by faults and holds
+  mutable std::shared_mutex lock;  ///< guards map, objects, parked, files; shared by faults and holds
   VmMap map;
   /// Bank 0 (RAM) first, then segments. Objects stay, mapped, until the Vmspace dies.
   std::vector<std::unique_ptr<VmObject>> objects;
   std::vector<VmObject*> parked;  ///< objects of removed segments, empty, for reuse
+  struct Files {
+    VmObject* object;
+    std::string name;
+    bool writable;
+  };
+  std::vector<Files> files;  ///< by number
   std::atomic<u64> holds{0};
   std::atomic<u64> wired{0};  ///< pages
   bool cow = false;           ///< somebody protects pages copy-on-write; under the exclusive lock

@@ -130,9 +130,8 @@ Result<void> Vmspace::attach_image(int fd) {
     }
     at = hole;
   }
-  arena_.set_bank((*made)->bank(), (*made)->data());
   pages_->set_image((*made)->bank(), (*made)->data());
-  impl_->objects.push_back(std::move(*made));
+  keep(std::move(*made));
   return {};
 }
 

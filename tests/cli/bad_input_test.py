@@ -74,6 +74,8 @@ class BadInput(CliCase):
         self.refused(ERROR, "1:2:3:4", "-s", "1:2:3:4,lpc", "vm")
         self.refused(ERROR, "-s 3|slot,emulation", "-s", "3", "vm")
         self.refused(ERROR, "'vortex'|-s help", "-s", "3,vortex", "vm")
+        self.refused(ERROR, "sgmem|path=FILE", "-s", "3,sgmem", "vm")
+        self.refused(ERROR, "pieces=1+2|OFFSET", "-s", "3,sgmem,path=/dev/null,pieces=1+2", "vm")
         self.refused(ERROR, "slot 3|already taken", "-s", "3,hostbridge", "-s", "3,lpc", "vm")
         self.refused(ERROR, "lpc|one", "-s", "3,lpc", "-s", "4,lpc", "vm")
         for device in ("virtio-blk,/disk", "e1000,tap0", "fbuf", "nvme,/disk", "passthru,ppt0"):

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The board as guests see it: test device, debug console, firmware configuration, serial back ends."""
 
+import pathlib
 import re
 import socket
 import struct
@@ -12,6 +13,10 @@ from cli_case import SPIN, CliCase, out16, out8, say
 
 BOARD = ["-s", "0,hostbridge", "-s", "31,lpc"]
 TEST_DEVICE = [*BOARD, "-l", "pc-testdev"]
+
+
+def out32(port, value):
+    return b"\x66\xba" + struct.pack("<H", port) + b"\xb8" + struct.pack("<I", value) + b"\xef"
 
 
 def in8(port):  # into AL
@@ -37,6 +42,24 @@ class Board(CliCase):
         for address in (0xA0000, 0xB8000, 0xBFFFF):
             code = b"\xbe" + struct.pack("<I", address) + b"\xc6\x06\x2a\x8a\x06" + EXIT_WITH_AL
             self.assertEqual(self.status(code), 0x2A * 2 + 1)
+
+    def test_scatter_list_is_memory_where_its_bar_is(self):
+        path = self.file("memory", b"".join(bytes([0x10 + page]) * 4096 for page in range(4)))
+        base = 0xC0000000
+        program = (out32(0xCF8, 0x80002810) + out32(0xCFC, base)
+                   + out32(0xCF8, 0x80002804) + out32(0xCFC, 2))  # decode memory
+        write = b"\xbf" + struct.pack("<I", base + 0x1005) + b"\xc6\x07\x55"
+        read = b"\xbe" + struct.pack("<I", base + 0x2000) + b"\x8a\x06"
+        for options, first, stored in (("pieces=0x2000+0x2000:0+0x1000", 0x10, (3, 0x55)),
+                                       ("", 0x12, (1, 0x55)), ("ro", 0x12, None)):
+            device = f"5,sgmem,path={path},{options}".rstrip(",")
+            before = pathlib.Path(path).read_bytes()
+            self.assertEqual(self.status(program + write + read + EXIT_WITH_AL, "-s", device),
+                             first * 2 + 1)
+            after = bytearray(before)
+            if stored:
+                after[stored[0] * 4096 + 5] = stored[1]
+            self.assertEqual(pathlib.Path(path).read_bytes(), bytes(after))
 
     def test_firmware_items_reach_the_guest(self):
         path = self.file("item", b"\x11")

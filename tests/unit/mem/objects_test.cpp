@@ -41,7 +41,9 @@ TEST_F(ObjectsTest, AScatterListShowsItsPiecesInOrderAndUncacheable) {
                                             {a.get(), page_size, page_size},
                                             {b.get(), 0, page_size}};
   constexpr u64 at = 0xc000'0000;
-  ASSERT_TRUE(space->add_file_segment(Gpa(at), Prot::rw, "bar", pieces, true));
+  const auto bar = space->add_files("bar", pieces, true);
+  ASSERT_TRUE(bar);
+  ASSERT_TRUE(space->show_files(*bar, Gpa(at), Prot::rw, true));
   EXPECT_EQ(load(at), 5000u);
   EXPECT_EQ(load(at + page_size + 8), 6001u);
   EXPECT_EQ(load(at + 2 * page_size), 1000u);
@@ -58,11 +60,32 @@ TEST_F(ObjectsTest, AScatterListShowsItsPiecesInOrderAndUncacheable) {
   EXPECT_EQ(stored, 42u) << "a file is not emptied";
 }
 
+TEST_F(ObjectsTest, FilesAreShownAtOnePlaceAtATimeAsOftenAsWanted) {
+  const UniqueFd a = file(4);
+  const VmObject::Piece piece{a.get(), 0, 4 * page_size};
+  const auto bar = space->add_files("bar", {&piece, 1}, true);
+  const auto rom = space->add_files("rom", {&piece, 1}, false);
+  ASSERT_TRUE(bar && rom);
+  EXPECT_EQ(space->show_files(*rom, Gpa(GiB), Prot::rw, false).error().code, EACCES);
+  EXPECT_EQ(space->show_files(99, Gpa(GiB), Prot::read, false).error().code, EINVAL);
+  EXPECT_EQ(space->show_files(*bar, Gpa(8), Prot::rw, false).error().code, EINVAL);
+  for (u64 n = 1; n < 1000; ++n) {  // more often than there are banks
+    const Gpa at(GiB + n % 7 * MiB);
+    ASSERT_TRUE(space->show_files(*bar, at, Prot::rw, true)) << n;
+    EXPECT_EQ(space->show_files(*bar, Gpa(2 * GiB), Prot::rw, true).error().code, EBUSY);
+    EXPECT_EQ(space->show_files(*rom, at, Prot::read, true).error().code, EEXIST);
+    ASSERT_TRUE(cpu.store(at.value() + 8, n));
+    const Hold held = space->hold(at, 16, Prot::read);
+    ASSERT_TRUE(space->remove_segment(at)) << "holds do not keep it there";
+    EXPECT_EQ(ram_load<u64>(held.contiguous() + 8), n);
+    EXPECT_EQ(space->fault(at, Prot::read), FaultResult::mmio);
+  }
+}
+
 TEST_F(ObjectsTest, FilesThatAreTooShortOrUnalignedAreRefused) {
   const UniqueFd fd = file(2);
   const auto add = [&](VmObject::Piece piece) {
-    return static_cast<bool>(
-        space->add_file_segment(Gpa(0xc000'0000), Prot::read, "x", {&piece, 1}, false));
+    return static_cast<bool>(space->add_files("x", {&piece, 1}, false));
   };
   EXPECT_FALSE(add({fd.get(), page_size, 2 * page_size}));
   EXPECT_FALSE(add({fd.get(), 8, page_size}));
