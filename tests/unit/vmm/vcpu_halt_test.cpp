@@ -155,16 +155,23 @@ TEST_F(VcpuHalt, AFreezeInterruptsTheSleepAndItGoesOnHalted) {
 TEST_F(VcpuHalt, AllHaltedWithInterruptsOffEndsTheVm) {
   config.halt_detection = true;
   make(2);
-  enable_lapic(1);
-  vm->vcpu(1).load(engine::StateGroups::all, cpu(1).regs);
-  cpu(1).guest = halt_once(false);
+  // INIT turned its APIC off: a vCPU that halts so would be spun down.
+  cpu(1).guest = [this, halt = halt_once(false)](FakeCpu& cpu, Exit& exit) {
+    enable_lapic(1);
+    halt(cpu, exit);
+  };
   Exit exit1;
   std::thread ap([&] { vm->vcpu(1).run(exit1); });
   await(1, RunState::sleeping);  // waits for SIPI
-  vm->init(1);
-  vm->sipi(1, 1);
-  while (cpu(1).runs == 0) std::this_thread::yield();
-  cpu(0).guest = halt_once(false);
+  // The BSP runs all the while, so that the AP is not the only one.
+  cpu(0).guest = [this, halt = halt_once(false)](FakeCpu& cpu0, Exit& exit) {
+    vm->init(1);
+    vm->sipi(1, 1);
+    while (cpu(1).runs == 0) std::this_thread::yield();
+    await(1, RunState::sleeping);
+    EXPECT_EQ(vm->suspended(), SuspendHow::none);
+    halt(cpu0, exit);
+  };
   EXPECT_EQ(run(0).suspend, SuspendHow::halt);
   ap.join();
   EXPECT_EQ(exit1.code, ExitCode::suspended);
