@@ -67,7 +67,7 @@ class Vlapic final {
   [[nodiscard]] bool apic_base_write(u64 value);
   [[nodiscard]] u64 apic_base() const { return apic_base_.load(std::memory_order_relaxed); }
   [[nodiscard]] Gpa mmio_base() const { return Gpa(apic_base()).page(); }  ///< valid in xAPIC mode
-  [[nodiscard]] u64 tsc_deadline();
+  [[nodiscard]] u64 tsc_deadline(Nanos now);
   /// Expires at once if the deadline has passed.
   void set_tsc_deadline(u64 tsc, Nanos now);
   [[nodiscard]] u8 cr8() const { return static_cast<u8>(get(LapicReg::tpr) >> 4 & 0xf); }
@@ -106,6 +106,10 @@ class Vlapic final {
   [[nodiscard]] Nanos timer_deadline() const { return deadline_.load(std::memory_order_acquire); }
   /// Fires the LVT if due and computes the next deadline. Any thread, at any time.
   void timer_expired(Nanos now);
+  /// The callout may be late: what is due comes before whatever the guest finds or changes now.
+  void settle_timer(Nanos now) {
+    if (timer_deadline() <= now) timer_expired(now);
+  }
   /// The guest's TSC was written: the deadline is another point in time now.
   void tsc_changed(Nanos now);
 

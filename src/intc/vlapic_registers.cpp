@@ -63,6 +63,7 @@ bool Vlapic::readable(LapicReg reg) const {
 
 u32 Vlapic::read_register(LapicReg reg, Nanos now) {
   if (reg != LapicReg::timer_current) return get(reg);
+  settle_timer(now);
   const std::lock_guard lock(timer_lock_);
   return timer_.current_count(now);
 }
@@ -84,6 +85,7 @@ bool Vlapic::write_register(LapicReg reg, u32 value, Nanos now) {
       put(reg, value | 0x0fff'ffff);
       return true;
     case LapicReg::svr:
+      settle_timer(now);
       write_svr(value);
       return true;
     case LapicReg::esr:
@@ -97,18 +99,23 @@ bool Vlapic::write_register(LapicReg reg, u32 value, Nanos now) {
       send_ipi(value, get(LapicReg::icr_high) >> 24, false);
       return true;
     case LapicReg::timer_initial:
+      settle_timer(now);
       with_timer([&](LapicTimer& timer) {
         timer.set_initial_count(value, now);
         put(reg, timer.initial_count());
       });
       return true;
     case LapicReg::timer_divide:
+      settle_timer(now);
       put(reg, value & 0xb);
       with_timer([&](LapicTimer& timer) { timer.set_divide(value, now); });
       return true;
     case LapicReg::self_ipi:
       self_ipi(static_cast<u8>(value));
       return true;
+    case LapicReg::lvt_timer:
+      settle_timer(now);
+      return write_lvt(reg, value);
     default:
       return write_lvt(reg, value);
   }

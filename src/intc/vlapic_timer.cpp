@@ -2,7 +2,8 @@
 
 namespace bhyve::intc {
 
-u64 Vlapic::tsc_deadline() {
+u64 Vlapic::tsc_deadline(Nanos now) {
+  settle_timer(now);
   const std::lock_guard lock(timer_lock_);
   return timer_.tsc_deadline();
 }
@@ -10,6 +11,7 @@ u64 Vlapic::tsc_deadline() {
 void Vlapic::set_tsc_deadline(u64 tsc, Nanos now) {
   const auto& convert = bus_.config().tsc_to_nanos;
   const Nanos when = tsc != 0 && convert ? convert(tsc, id_) : never;
+  settle_timer(now);
   bool fire = false;
   with_timer([&](LapicTimer& timer) {
     timer.set_tsc_deadline(tsc, when);
@@ -19,7 +21,7 @@ void Vlapic::set_tsc_deadline(u64 tsc, Nanos now) {
 }
 
 void Vlapic::tsc_changed(Nanos now) {
-  const u64 tsc = tsc_deadline();
+  const u64 tsc = tsc_deadline(now);
   const auto& convert = bus_.config().tsc_to_nanos;
   if (tsc == 0 || !convert) return;
   const Nanos when = convert(tsc, id_);

@@ -168,7 +168,7 @@ Access Chips::msr(VcpuId vcpu, u32 number, u64& value, Dir dir) {
     if (write)
       lapic.set_tsc_deadline(value, monotonic_now());
     else
-      value = lapic.tsc_deadline();
+      value = lapic.tsc_deadline(monotonic_now());
     return Access::done;
   }
   return Access::exit;

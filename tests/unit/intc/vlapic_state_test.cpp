@@ -73,7 +73,7 @@ TEST_F(VlapicStateTest, ATscDeadlineIsConvertedAnew) {
   const auto bytes = saved(0, 0);
   apic().reset();
   ASSERT_TRUE(load(0, bytes, 10));
-  EXPECT_EQ(apic().tsc_deadline(), 5000u);
+  EXPECT_EQ(apic().tsc_deadline(0), 5000u);
   EXPECT_EQ(apic().timer_deadline(), 2000u);
 }
 
