@@ -1,6 +1,7 @@
 // What others build on: dirty log, copy-on-write protection, wiring, saved images.
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,14 @@
 #include "mem/vmspace_impl.hpp"
 
 namespace bhyve::mem {
+
+namespace {
+
+// The system calls themselves: libc's functions do nothing under the address sanitizer.
+long lock_pages(const void* p, u64 bytes) { return ::syscall(SYS_mlock, p, bytes); }
+long unlock_pages(const void* p, u64 bytes) { return ::syscall(SYS_munlock, p, bytes); }
+
+}  // namespace
 
 Result<void> Vmspace::check_ram(Gpa start, u64 length) const {
   const u64 size = impl_->objects.front()->size();
@@ -77,7 +86,7 @@ Result<void> Vmspace::wire(Gpa start, u64 length) {
     if (!pages_->wire(start.page_number(), length >> page_shift))
       return fail(EIO, "{}", pages_->failure().value_or("guest memory cannot be read"));
   }
-  if (::mlock(pages_->ram(start.page_number()), length) != 0) {
+  if (lock_pages(pages_->ram(start.page_number()), length) != 0) {
     const int error = errno;
     pages_->unwire(start.page_number(), length >> page_shift);
     struct rlimit limit {};
@@ -91,7 +100,7 @@ Result<void> Vmspace::wire(Gpa start, u64 length) {
 
 void Vmspace::unwire(Gpa start, u64 length) {
   if (!check_ram(start, length)) return;
-  ::munlock(pages_->ram(start.page_number()), length);
+  unlock_pages(pages_->ram(start.page_number()), length);
   pages_->unwire(start.page_number(), length >> page_shift);
   impl_->wired.fetch_sub(length >> page_shift);
 }
