@@ -145,7 +145,19 @@ TEST_F(IntcThreadsTest, NoInterruptIsLostBetweenThreads) {
       message.mode = DeliveryMode::fixed;
     }
   });
+  // All the while both controllers' inputs are masked and unmasked: what is asked for meanwhile waits.
+  std::atomic<bool> sent{false};
+  std::thread masker([&] {
+    while (!sent.load()) {
+      for (const bool masked : {true, false}) {
+        ioapic.mmio_write(0x10, 4, 0x8000u | level_vector | (masked ? 0x1'0000u : 0), 0);
+        pic.master_ports().pio_write(1, 1, masked ? 0x10 : 0);
+      }
+    }
+  });
   for (auto& thread : senders) thread.join();
+  sent.store(true);
+  masker.join();
   for (VcpuId id = 0; id < cpus; ++id) {
     for (u32 seen = served[id][timer_vector].load(); seen < 5;
          seen = served[id][timer_vector].load())

@@ -44,6 +44,20 @@ TEST_F(VcpuStartup, AnIcrWriteLeavesOnTheSenderAsSpinupAp) {
   EXPECT_EQ(ap.seg[1].base, 0x9a000u);
 }
 
+TEST_F(VcpuStartup, SoItDoesInX2apicMode) {
+  make(2);
+  ASSERT_TRUE(vm->chips().lapic(0).apic_base_write(vm->chips().lapic(0).apic_base() | 0x400));
+  cpu(0).guest = [](FakeCpu& cpu, Exit& exit) {
+    for (u64 value : {u64{1} << 32 | 0x4500, u64{1} << 32 | 0x4698})
+      EXPECT_EQ(cpu.client.msr(0, 0x830, value, Dir::write), engine::Client::Access::done);
+    exit.code = ExitCode::bogus;
+  };
+  const Exit exit = run(0);
+  ASSERT_EQ(exit.code, ExitCode::spinup_ap);
+  EXPECT_EQ(exit.spinup_ap.vcpu, 1u);
+  EXPECT_EQ(exit.spinup_ap.rip, 0x98000u);
+}
+
 TEST_F(VcpuStartup, ABroadcastStartsThemOneExitEach) {
   make(3);
   cpu(0).guest = [](FakeCpu& cpu, Exit& exit) {
