@@ -67,7 +67,7 @@ MATRIX = (
     Case("notsc", cpus=2, append="notsc", clocksource_not="tsc"),
 )
 
-COUNTS = tuple(Case(f"poweroff-{n}", cpus=n) for n in (1, 2, 4))
+COUNTS = tuple(Case(f"poweroff-{n}", cpus=n) for n in (1, 2, 4, 16))
 
 ENDS = (
     Case("reboot", cpus=2, action="reboot", status=REBOOT),
