@@ -41,8 +41,11 @@ class BusLockTest : public ::testing::TestWithParam<const char*> {
     machine.vcpu(0).load(engine::StateGroups::all, enter_long_mode(machine, code_at, stack_at));
     EXPECT_EQ(machine.run(60).kind, Outcome::Kind::ended);
     value = machine.read_value<u64>(data_at + offset);
+    return bus_locks(machine, 0);
+  }
+  static u64 bus_locks(TestMachine& machine, VcpuId vcpu) {
     u64 count = 0;
-    machine.vcpu(0).statistics([&](std::string_view text, u64 n) {
+    machine.vcpu(vcpu).statistics([&](std::string_view text, u64 n) {
       if (text == "soft: locked accesses across cache lines") count = n;
     });
     return count;
@@ -76,6 +79,30 @@ TEST_P(BusLockTest, AnAccessWithinALineDoesNot) {
   EXPECT_EQ(value, rounds);
   EXPECT_EQ(run({0xf0, 0x48, 0x01, 0x1e}, 64 - 9), 0u);  // unaligned
   EXPECT_EQ(value, rounds);
+}
+
+/// One vCPU in real mode and one in 64-bit mode, for the thread sanitizer too.
+TEST_P(BusLockTest, TwoVcpusTakeTurns) {
+  const u8 real[] = {0x8c, 0xc8, 0x8e, 0xd8,                     // mov ax, cs; mov ds, ax
+                     0xbb, 0x3e, 0x10, 0xb9, rounds & 0xff, rounds >> 8,  // mov bx; mov cx
+                     0xf0, 0x66, 0xff, 0x07, 0x49, 0x75, 0xf9,   // lock inc dword [bx]; dec cx; jnz
+                     0xc6, 0x06, 0x00, 0x11, 0x01, 0xf4, 0xeb, 0xfd};  // mov byte [1100h], 1; hlt
+  const u8 code[] = {
+      0xbe, 0x3e, 0x10, 9, 0,                                    // mov esi, 9103Eh
+      0xba, port::event, 0, 0, 0, 0xb8, 0x90, 1, 2, 0, 0xef,       // out event, startup
+      0xb9, rounds & 0xff, rounds >> 8, 0, 0,                    // mov ecx
+      0xf0, 0xff, 0x06, 0xff, 0xc9, 0x75, 0xf9,                  // lock inc dword [rsi]; dec; jnz
+      0xf3, 0x90, 0x80, 0x3c, 0x25, 0, 0x11, 9, 0, 0, 0x74, 0xf4,  // pause; cmp [91100h], 0; jz
+      0xb0, 42, 0xba, port::end, 0, 0, 0, 0xee, 0xeb, 0xfe};
+  static_assert(event::startup == 0x20000);
+  TestMachine machine(*find_configuration(GetParam()), {.vcpus = 2});
+  machine.write(0x9'0000, real);
+  machine.write(code_at, code);
+  machine.vcpu(0).load(engine::StateGroups::all, enter_long_mode(machine, code_at, stack_at));
+  EXPECT_EQ(machine.run(100).kind, Outcome::Kind::ended);
+  EXPECT_EQ(machine.read_value<u32>(0x9'103e), 2 * rounds);
+  EXPECT_EQ(bus_locks(machine, 0), rounds);
+  EXPECT_EQ(bus_locks(machine, 1), rounds);
 }
 
 INSTANTIATE_TEST_SUITE_P(Executors, BusLockTest, ::testing::Values("soft-interp", "soft-translate"),
