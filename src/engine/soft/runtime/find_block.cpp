@@ -87,10 +87,9 @@ Block* Cpu::find_block_slow() {
       lasting = false;
     }
   }
-  if (lasting) {
-    note_code(la);
-    blocks_->remember(rip, b);
-  }
+  note_code(la);
+  if (b->crosses()) note_code(la + page_size);
+  if (lasting) blocks_->remember(rip, b);
   return b;
 }
 

@@ -96,6 +96,7 @@ void BlockEmitter::close_cold() {
 
 bool BlockEmitter::run() {
   analyse();
+  if (b_.crosses()) check_second_page();
   for (const GuestInsn& g : g_) {
     host_offset.push_back(static_cast<u32>(c_.size()));
     flags_live.push_back(in_host_ && !in_memory_);
@@ -116,15 +117,22 @@ bool BlockEmitter::run() {
   return !c_.overflowed();
 }
 
+/// Eight bytes that the rel32 at `reference` reads.
+u8* BlockEmitter::place_tag(u8* reference) {
+  HostCode::patch(reference, c_.at());
+  u8* tag = c_.at();
+  c_.quad(0);
+  return tag;
+}
+
 void BlockEmitter::emit_cold() {
   for (usize n = 0; n < cold_.size(); ++n) emit_cold(cold_[n]);
   for (const u32 exit : exits) {
     Translator::Exit& e = t_.exit(exit);
     if (!e.tag) continue;
-    HostCode::patch(e.tag, c_.at());
-    e.tag = c_.at();
-    c_.quad(0);
+    e.tag = place_tag(e.tag);
   }
+  if (second_page_tag) second_page_tag = place_tag(second_page_tag);
 }
 
 void BlockEmitter::emit_cold_call(const Cold& cold, const u8* thunk, u32 descriptor) {

@@ -21,6 +21,7 @@ class BlockEmitter final {
   std::vector<u32> host_offset;
   std::vector<bool> flags_live;
   std::vector<u32> exits;
+  u8* second_page_tag = nullptr;  ///< see Translator::Translation
 
  private:
   // ---- block_emitter_flags.cpp: the arithmetic flags are in the host's register, in memory, both or dead
@@ -79,6 +80,7 @@ class BlockEmitter final {
   void emit(const GuestInsn& g);
   void emit_callout(const GuestInsn& g);
   void emit_cold();
+  [[nodiscard]] u8* place_tag(u8* reference);
   [[nodiscard]] u8 live_at(i64 target);
   [[nodiscard]] i64 offset_of(const GuestInsn& g) const { return start_ + g.insn->offset; }
   [[nodiscard]] i64 offset_after(const GuestInsn& g) const {
@@ -113,6 +115,12 @@ class BlockEmitter final {
   void emit_cold_call(const Cold& cold, const u8* thunk, u32 descriptor);
   /// The link part of an exit: to a place in this page or, checked, in another.
   void emit_link(i64 target, u32 exit);
+  /// s0 = linear address of the page `distance` bytes from this one.
+  void load_other_page(i64 distance);
+  /// Compares s0 combined with the key with 8 bytes whose rel32 is returned.
+  [[nodiscard]] u8* compare_tag();
+  /// The instruction goes on in another page: which must be the one that it was translated from.
+  void check_second_page();
   /// Notes for open cold paths of this instruction where the hot path goes on.
   void close_cold();
 

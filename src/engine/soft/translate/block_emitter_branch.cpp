@@ -178,14 +178,32 @@ void BlockEmitter::emit_link(i64 target, u32 exit) {
   Translator::Exit& e = t_.exit(exit);
   e.page_offset = static_cast<u32>(target & page_mask);
   if (target >= 0 && target < static_cast<i64>(page_size)) return;
-  load_page(host::s0);
-  c_.alu_imm(op::add, host::s0, static_cast<i32>(target & ~i64{page_mask}));
+  load_other_page(target & ~i64{page_mask});
   c_.store(state(page_), host::s0);
+  e.tag = compare_tag();
+}
+
+void BlockEmitter::load_other_page(i64 distance) {
+  load_page(host::s0);
+  c_.alu_imm(op::add, host::s0, static_cast<i32>(distance));
+}
+
+u8* BlockEmitter::compare_tag() {
   c_.rm(0x33, host::s0, state(key_));
   // cmp s0, [rip + tag]; the tag is placed with the cold code.
   c_.byte(0x4c), c_.byte(0x3b), c_.byte(0x15);
-  e.tag = c_.at();
+  u8* tag = c_.at();
   c_.word(0);
+  return tag;
+}
+
+void BlockEmitter::check_second_page() {
+  load_other_page(page_size);
+  second_page_tag = compare_tag();
+  Cold cold{Cold::Kind::poll_here};
+  cold.from = c_.jump_if(cc::ne);
+  cold.g = &g_[0];
+  cold_.push_back(cold);
 }
 
 void BlockEmitter::emit_exit(i64 target, bool backward, bool flags_wanted) {

@@ -74,7 +74,8 @@ Block* Translator::find(u64 gpa) {
 
 bool Translator::warm_up(Block& block) {
   if (block.translation) return true;
-  if (++block.heat < cpu_.vm().translation.after || block.code_size != CodeSize::bits64 || !block.armed || block.crosses())
+  if (++block.heat < cpu_.vm().translation.after || block.code_size != CodeSize::bits64 ||
+      !block.armed)
     return false;
   return translate(block);
 }
@@ -102,6 +103,10 @@ bool Translator::translate(Block& block) {
   }
   cache_.commit(emitter.bytes());
   by_page_[block.gpa >> page_shift].push_back(&t);
+  if (block.crosses()) {
+    by_page_[block.gpa2 >> page_shift].push_back(&t);
+    t.second_page_tag = emitter.second_page_tag;
+  }
   block.translation = &t;
   ++counters.blocks;
   counters.insns += block.count;
@@ -121,6 +126,10 @@ void Translator::arrived(Block& block) {
     }
   }
   pending_ = no_exit;
+  if (u8* tag = block.translation->second_page_tag) {  // find_block() looked at the second page
+    const u64 second = ((cpu_.rip & ~page_mask) + page_size) ^ t.key;
+    __builtin_memcpy(tag, &second, 8);
+  }
   t.jumps[cpu_.rip & page_mask] = {(cpu_.rip & ~page_mask) ^ t.key, block.translation->code};
 }
 

@@ -54,6 +54,8 @@ class Translator final {
     std::vector<bool> flags_live;  ///< at each instruction the flags are in the host's register
     std::vector<u32> incoming;     ///< exits that are linked to it
     std::vector<u32> outgoing;     ///< its own exits
+    /// The instruction crosses a page: 8 bytes that the second page and key are compared with.
+    u8* second_page_tag = nullptr;
   };
   /// A way out of a block that leads to a fixed place.
   struct Exit {
