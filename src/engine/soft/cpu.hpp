@@ -59,7 +59,9 @@ class Cpu final {
   Cpu& operator=(const Cpu&) = delete;
 
   // ---- registers (owner: the vCPU's thread) -------------------------------------------------
-  /// 16 registers, then slot::zero, then slot::rip. First member: replay stubs use fixed offsets.
+  /// What translated code uses most. First member: short displacements reach it.
+  TranslatedFrame frame;
+  /// 16 registers, then slot::zero, then slot::rip; `flags` follow: replay stubs use fixed offsets.
   std::array<u64, slot::count> gpr{};
   PackedFlags flags = 0;            ///< CF PF AF ZF SF OF
   u64 rip = 0;                      ///< of the next instruction, valid between blocks
@@ -222,7 +224,7 @@ class Cpu final {
     return Step::stop;
   }
   /// Asks the run loop to look for interrupts before the next block. Any thread.
-  void request_check() noexcept { poll_.store(1, std::memory_order_seq_cst); }
+  void request_check() noexcept { frame.poll.store(1, std::memory_order_seq_cst); }
   /// In run(). Any thread.
   [[nodiscard]] bool runs() const { return running_.load(std::memory_order_seq_cst); }
   BusLock::Member bus;  ///< guarded by the lock of SoftVm::bus
@@ -329,7 +331,6 @@ class Cpu final {
   Fault fault_{};
   Step failed_ = Step::fault;
   engine::Exit exit_{};
-  std::atomic<u32> poll_{0};  ///< written by any thread, cleared by the vCPU's
 
   // ---- runtime/: memory, blocks, run loop ---------------------------------------------------
   friend class PageWalker;
@@ -377,6 +378,8 @@ class Cpu final {
   void drop_written_code();
   void new_code_mapping(bool keep_supervisor);
   void note_code(u64 la);
+  /// Every store looks again whether its page may be written.
+  void revoke_writes();
   [[nodiscard]] Block* find_block();
   [[nodiscard]] Block* find_block_slow();
   [[nodiscard]] bool trustworthy(Block& b, u64 la, const Place& p, bool& lasting);
@@ -388,7 +391,6 @@ class Cpu final {
   enum Context : u8 { supervisor_smap, supervisor_plain, user, contexts };
   std::array<Tlb, contexts> tlbs_;
   Tlb never_hits_;      ///< chosen while every access needs a look
-  Tlb* tlb_ = &tlbs_[0];
   struct NestedEntry {
     u64 read = 1, write = 1, exec = 1;  ///< guest-physical page when allowed
     std::byte* host = nullptr;

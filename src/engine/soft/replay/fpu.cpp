@@ -86,7 +86,7 @@ void Fpu::make_parked() {
   asm volatile("fninit\n\tldmxcsr %0" : : "m"(default_mxcsr));
   if (mask & x86::xcr0::avx) asm volatile("vzeroupper");
   live_ = false;
-  cpu_.translated.gates = 0;
+  cpu_.frame.gates = 0;
 }
 
 void Fpu::materialise(unsigned component) {
@@ -125,7 +125,7 @@ void Fpu::export_to(std::span<u8> out) {
 /// Takes any bytes: what XRSTOR would refuse is cut away.
 void Fpu::import_from(std::span<const u8> in) {
   live_ = false;
-  cpu_.translated.gates = 0;
+  cpu_.frame.gates = 0;
   area_.fill(0);
   std::memcpy(area_.data(), in.data(), 416);
   const u64 bv = field<u64>(in.data(), header_at) & host_components();

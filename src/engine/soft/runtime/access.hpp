@@ -24,7 +24,7 @@ inline bool Cpu::linear(const Insn& i, unsigned size, bool write, u64& la) {
 
 template <class T>
 inline bool Cpu::read(u64 la, T& v, x86::Seg seg) {
-  const Tlb::Entry& e = tlb_->at(la);
+  const Tlb::Entry& e = frame.tlb->at(la);
   if (Tlb::hits(e.read, la, sizeof(T))) [[likely]] {
     v = mem::ram_load<T>(e.host + (la & page_mask));
     return true;
@@ -37,7 +37,7 @@ inline bool Cpu::read(u64 la, T& v, x86::Seg seg) {
 
 template <class T>
 inline bool Cpu::write(u64 la, T v, x86::Seg seg) {
-  const Tlb::Entry& e = tlb_->at(la);
+  const Tlb::Entry& e = frame.tlb->at(la);
   if (Tlb::hits(e.write, la, sizeof(T))) [[likely]] {
     mem::ram_store<T>(e.host + (la & page_mask), v);
     return true;

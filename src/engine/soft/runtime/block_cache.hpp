@@ -39,6 +39,7 @@ struct Block final {
   u8 live_in = 0;                 ///< arithmetic flags that are needed at the entry, when known
   u32 heat = 0;                   ///< how often it was interpreted
   Translator::Translation* translation = nullptr;
+  Translator::Translation* plain = nullptr;  ///< for when a window does not fit (BlockWindows)
   Insn insns[];                   ///< count + 1; then the raw bytes
 
   [[nodiscard]] bool crosses() const { return crossing; }

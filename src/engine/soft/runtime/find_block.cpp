@@ -122,7 +122,7 @@ u64 Cpu::watch_page(Gpa gpa, u32& word) {
                                                        : vm_.code_epoch();
   vm_.end_watch();
   if (epoch != code_seen_.load(std::memory_order_relaxed)) {
-    for (Tlb& t : tlbs_) t.flush_writes();
+    revoke_writes();
     code_seen_.store(epoch, std::memory_order_seq_cst);
   }
   return epoch;

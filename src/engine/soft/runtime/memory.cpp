@@ -41,7 +41,7 @@ bool Cpu::resolve(u64 la, Prot access, bool system, Place& out) {
   Tlb::Entry& e = tlb.at(la);
   Tlb::Detail& d = tlb.detail(la);
   const u64 page = la & ~page_mask;
-  const u64 key = writing ? e.write : has(access, Prot::exec) ? e.exec : e.read;
+  const u64 key = writing ? e.write : has(access, Prot::exec) ? d.exec : e.read;
   if (key == Tlb::key(page)) {
     out = {e.host + (la & page_mask), d.gpa + (la & page_mask), false};
     return true;
@@ -66,14 +66,15 @@ bool Cpu::resolve(u64 la, Prot access, bool system, Place& out) {
   const bool watched = vm_.space.code_pages().watched(r.gpa.page_number());
   out.code = writing && watched;
   const Gpa gpa_page = r.gpa.page();
-  if (d.page != page || d.gpa != gpa_page) tlb.clear(la);
+  if (d.page != page + 1 || d.gpa != gpa_page) tlb.clear(la);
   tlb.note(la);
-  d = {page, gpa_page, r.global, r.large};
+  d = {d.exec, page + 1, gpa_page, r.global, r.large};
   if (r.large) large_pages_[la >> 27 & 63] |= bit(la >> 21 & 63);
   if (r.huge) huge_pages_ |= bit(la >> 30 & 63);
   e.host = host - (la & page_mask);
+  e.addend = reinterpret_cast<u64>(host) - la;
   if (has(access, Prot::exec)) {
-    e.exec = Tlb::key(page);
+    d.exec = Tlb::key(page);
     return true;
   }
   e.read = Tlb::key(page);
@@ -272,7 +273,7 @@ bool Cpu::write_bytes(u64 la, const void* from, unsigned n, Seg seg) {
 }
 
 std::byte* Cpu::direct(u64 la, unsigned n, bool write) {
-  const Tlb::Entry& e = tlb_->at(la);
+  const Tlb::Entry& e = frame.tlb->at(la);
   if (n == 0 || !Tlb::hits(write ? e.write : e.read, la, n)) return nullptr;
   return e.host + (la & page_mask);
 }

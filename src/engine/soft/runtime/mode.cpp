@@ -89,18 +89,20 @@ void Cpu::update_mode() {
   watching_ = (s.dr7 & x86::dr::dr7_enables) && watches_data(s.dr7);
   // With TF, string instructions stop after each iteration, as they do without direct access.
   const bool look = ac_ || watching_ || (sysflags & rflags::tf);
-  tlb_ = look ? &never_hits_ : &tlb_for(false);
+  Tlb* const tlb = look ? &never_hits_ : &tlb_for(false);
+  if (tlb != frame.tlb) frame.stack_key = TranslatedFrame::no_stack;
+  frame.tlb = tlb;
   blocks_->set_mode(static_cast<u8>(static_cast<u8>(code_size_) | (cpl_ == 3 ? 4 : 0)));
-  translated.key = cpl_ == 3 ? user_key_ : supervisor_key_;
+  frame.key = cpl_ == 3 ? user_key_ : supervisor_key_;
   if (((s.cr0 ^ gates_cr0_) | (s.cr4 ^ gates_cr4_) | (s.xcr0 ^ gates_xcr0_))) update_gates();
 }
 
 void Cpu::update_gates() {
   gates_cr0_ = s.cr0, gates_cr4_ = s.cr4, gates_xcr0_ = s.xcr0;
-  translated.gates = 0;
+  frame.gates = 0;
   if (!fpu.live()) return;
   for (const Gate gate : {Gate::x87, Gate::sse, Gate::avx, Gate::avx512})
-    if (gate_open(*this, gate)) translated.gates |= static_cast<u8>(bit(static_cast<u8>(gate)));
+    if (gate_open(*this, gate)) frame.gates |= static_cast<u8>(bit(static_cast<u8>(gate)));
 }
 
 /// Linear addresses may mean other pages of code from now on: all, or only those that a supervisor
@@ -108,7 +110,13 @@ void Cpu::update_gates() {
 /// 12 bits lie in the page's offset, 15 above canonical addresses' own.
 void Cpu::new_code_mapping(bool keep_supervisor) {
   blocks_->new_mapping();
-  if ((keys_ += 2) >= bit(27)) {  // once in a blue moon: old keys may be in use
+  // A key with no bits in the page's offset could turn a page into the tag of an empty entry. And when
+  // those bits come again, what was noted under them may not be met with addresses that differ above.
+  if (((keys_ += 2) & page_mask) == 0) {
+    translated.jumps.fill({});
+    keys_ += 2;
+  }
+  if (keys_ >= bit(27)) {  // once in a blue moon: old keys may be in use
     fpu.park();
     translator_.reset();
     keys_ = 2;
@@ -121,7 +129,7 @@ void Cpu::new_code_mapping(bool keep_supervisor) {
     supervisor_key_ = key(keys_ + 1);
     supervisor_private_ = false;
   }
-  translated.key = cpl_ == 3 ? user_key_ : supervisor_key_;
+  frame.key = cpl_ == 3 ? user_key_ : supervisor_key_;
 }
 
 /// Code was found at this linear address and will be found there again without a walk.
@@ -130,11 +138,12 @@ void Cpu::note_code(u64 la) {
   if (!high) user_code_[la >> 18 & 63] |= bit(la >> page_shift & 63);
   if (cpl_ == 3) return;
   const Tlb::Detail& d = tlb_for(false).detail(la);
-  if (!high || d.page != (la & ~page_mask) || !d.global) supervisor_private_ = true;
+  if (!high || d.page != (la & ~page_mask) + 1 || !d.global) supervisor_private_ = true;
 }
 
 void Cpu::flush_tlb(bool keep_global) {
   for (Tlb& t : tlbs_) t.flush(keep_global);
+  frame.stack_key = TranslatedFrame::no_stack;
   if (!keep_global) large_pages_.fill(0), huge_pages_ = 0;
   new_code_mapping(keep_global);
 }
@@ -148,10 +157,16 @@ void Cpu::flush_tlb_page(Gva linear) {
     t.flush_page(la);
     if (large) t.flush_large(la);
   }
+  frame.stack_key = TranslatedFrame::no_stack;
   // Most pages that are flushed singly hold data.
   const bool high = la >> 63;
   const bool code = user_code_[la >> 18 & 63] >> (la >> page_shift & 63) & 1;
   if (high || large || code) new_code_mapping(!high);
+}
+
+void Cpu::revoke_writes() {
+  for (Tlb& t : tlbs_) t.flush_writes();
+  frame.stack_key = TranslatedFrame::no_stack;
 }
 
 u64 Cpu::guest_tsc() const {

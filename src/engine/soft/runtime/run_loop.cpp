@@ -21,9 +21,9 @@ void Cpu::run(engine::Exit& exit) {
     const AllAtOnce whole(*this);
     if (pae_paging() && !load_pdptes(s.cr3)) pdpte_ = {};
   }
-  poll_.store(1, std::memory_order_relaxed);
+  frame.poll.store(1, std::memory_order_relaxed);
   for (;;) {
-    if (poll_.load(std::memory_order_relaxed) && !s.interrupt_shadow && !resume_single_)
+    if (frame.poll.load(std::memory_order_relaxed) && !s.interrupt_shadow && !resume_single_)
         [[unlikely]] {
       if (!check_world()) break;
     }
@@ -39,9 +39,8 @@ void Cpu::run(engine::Exit& exit) {
       current_ = nullptr;
       if (!b) {
         st = failed_;
-      } else if (translating_ && translator_.warm_up(*b)) {
-        translator_.arrived(*b);
-        st = translator_.run(*b);
+      } else if (translating_ && translator_.arrived(*b)) {
+        st = translator_.run();
       } else {
         st = execute(*b);
       }
@@ -183,7 +182,7 @@ void Cpu::sync_world() {
   }
   const u64 epoch = vm_.code_epoch();
   if (epoch != code_seen_.load(std::memory_order_relaxed)) {
-    for (Tlb& t : tlbs_) t.flush_writes();
+    revoke_writes();
     code_seen_.store(epoch, std::memory_order_seq_cst);
   }
   sync_stubs();
@@ -203,7 +202,7 @@ void Cpu::sync_stubs() {
 
 /// Somebody asked this vCPU to look up. False: leave run().
 bool Cpu::check_world() {
-  poll_.exchange(0, std::memory_order_seq_cst);
+  frame.poll.exchange(0, std::memory_order_seq_cst);
   give_way();
   drop_written_code();
   sync_world();

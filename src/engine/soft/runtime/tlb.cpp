@@ -25,18 +25,18 @@ void Tlb::flush(bool keep_global) {
 
 void Tlb::flush_page(u64 linear) {
   const unsigned n = index(linear);
-  if (details_[n].page == (linear & ~page_mask)) drop(n);
+  if (details_[n].page == (linear & ~page_mask) + 1) drop(n);
 }
 
 void Tlb::flush_large(u64 linear) {
   for (unsigned k = 0; k < used_count_; ++k) {
     const Detail& d = details_[used_[k]];
-    if (d.large && (d.page ^ linear) < GiB) drop(used_[k]);
+    if (d.large && ((d.page - 1) ^ linear) < GiB) drop(used_[k]);
   }
 }
 
 void Tlb::flush_writes() {
-  for (unsigned k = 0; k < used_count_; ++k) table_[used_[k]].write = empty(used_[k]).write;
+  for (unsigned k = 0; k < used_count_; ++k) table_[used_[k]].write = none(used_[k]);
 }
 
 }  // namespace bhyve::soft

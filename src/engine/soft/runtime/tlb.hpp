@@ -15,27 +15,26 @@ class Cpu;
 /// Owner: the vCPU's thread.
 class Tlb final {
  public:
-  static constexpr unsigned entries = 4096;
-  static constexpr u64 no_page = 1;  ///< never equal to a page address
+  /// Enough that what programs keep at round distances (arrays, arenas of 64 MiB) seldom collides.
+  static constexpr unsigned entries = 16384;
 
   struct Entry {
     u64 read = 0;
     u64 write = 0;
-    u64 exec = 0;
+    u64 addend = 0;             ///< from linear to host address
     std::byte* host = nullptr;  ///< of the page
   };
   static_assert(sizeof(Entry) == 32, "translated code computes addresses of entries");
   /// What only slow paths need.
   struct Detail {
-    u64 page = no_page;  ///< linear page the entry is for
+    u64 exec = 0;        ///< key, as in Entry
+    u64 page = 0;        ///< linear page the entry is for, + 1
     Gpa gpa{};           ///< of the page
     bool global = false;
     bool large = false;  ///< fragment of a 2 MiB or 1 GiB page
   };
 
-  Tlb() {
-    for (unsigned n = 0; n < entries; ++n) table_[n] = empty(n);
-  }
+  Tlb() { drop(0); }
 
   [[nodiscard]] static unsigned index(u64 linear) { return linear >> page_shift & (entries - 1); }
   /// The key of an access to this page.
@@ -47,7 +46,7 @@ class Tlb final {
   [[nodiscard]] Entry& at(u64 linear) { return table_[index(linear)]; }
   [[nodiscard]] Detail& detail(u64 linear) { return details_[index(linear)]; }
   /// Forgets what the entry of `linear` allows; the caller fills it anew.
-  void clear(u64 linear) { table_[index(linear)] = empty(index(linear)); }
+  void clear(u64 linear) { drop(index(linear)); }
   /// Notes that the entry of `linear` is in use: flushes look only at those.
   void note(u64 linear);
 
@@ -59,16 +58,14 @@ class Tlb final {
   void flush_writes();
 
  private:
-  /// An entry that allows nothing: the key of another page that can never be looked up here.
-  [[nodiscard]] static Entry empty(unsigned n) {
-    const u64 none = key(u64{n ^ 1} << page_shift);
-    return {none, none, none, nullptr};
-  }
+  /// The key of a page that is never looked up at `n`: page 0, which has entry 0, or page 1. (So an
+  /// unused Tlb is all zeros but for the first entry and costs no memory.)
+  [[nodiscard]] static u64 none(unsigned n) { return n ? 0 : key(page_size); }
   void drop(unsigned n) {
-    table_[n] = empty(n);
-    details_[n] = Detail{};
+    table_[n] = {none(n), none(n), 0, nullptr};
+    details_[n] = {none(n), 0, {}, false, false};
   }
-  std::array<Entry, entries> table_;  ///< first member: translated code finds it at the Tlb's address
+  std::array<Entry, entries> table_{};  ///< first member: translated code finds it at the Tlb's address
   std::array<Detail, entries> details_{};
   std::array<u16, entries> used_{};   ///< indices of entries that were filled since the last flush
   std::array<bool, entries> noted_{};

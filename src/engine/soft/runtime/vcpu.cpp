@@ -183,6 +183,7 @@ void SoftVcpu::statistics(const StatSink& sink) const {
       {"soft: blocks translated", relaxed(t.blocks)},
       {"soft: instructions translated", relaxed(t.insns)},
       {"soft: bytes of translated code", relaxed(t.bytes)},
+      {"soft: indirect jumps that missed", relaxed(t.jump_misses)},
       {"soft: exits linked", relaxed(t.links)},
       {"soft: entries into translated code", relaxed(t.entries)},
       {"soft: exits without a link taken", relaxed(t.unlinked)},

@@ -4,20 +4,25 @@
 
 namespace bhyve::soft {
 
-BlockEmitter::BlockEmitter(Translator& translator, Block& block)
+BlockEmitter::BlockEmitter(Translator& translator, Block& block, bool plain)
     : t_(translator), b_(block), c_(translator.cache().begin(), translator.cache().end() - 64),
+      other_(translator.cache().cold_begin(), translator.cache().cold_end()),
       start_(static_cast<i64>(block.gpa & page_mask)),
-      bmi2_(__builtin_cpu_supports("bmi2") != 0) {
+      bmi2_(__builtin_cpu_supports("bmi2") != 0), plain_(plain) {
   const Cpu& cpu = t_.cpu();
-  page_ = t_.offset(cpu.translated.page);
-  key_ = t_.offset(cpu.translated.key);
-  gates_ = t_.offset(cpu.translated.gates);
-  linear_ = t_.offset(cpu.translated.linear);
-  temporary_ = t_.offset(cpu.translated.temporary);
+  page_ = t_.offset(cpu.frame.page);
+  key_ = t_.offset(cpu.frame.key);
+  tlb_ = t_.offset(cpu.frame.tlb);
+  poll_ = t_.offset(cpu.frame.poll);
+  gates_ = t_.offset(cpu.frame.gates);
+  linear_ = t_.offset(cpu.frame.linear);
+  stack_key_ = t_.offset(cpu.frame.stack_key);
+  stack_addend_ = t_.offset(cpu.frame.stack_addend);
+  slot_ = t_.offset(cpu.frame.slot);
+  temporary_ = t_.offset(cpu.frame.temporary);
+  gpr_ = t_.offset(cpu.gpr);
   jumps_ = t_.offset(cpu.translated.jumps);
   flags_ = t_.offset(cpu.flags);
-  tlb_ = t_.offset(cpu.tlb_);
-  poll_ = t_.offset(cpu.poll_);
 }
 
 /// Flags that are needed at a place in this page, all when it is unknown.
@@ -41,6 +46,7 @@ void BlockEmitter::analyse() {
     if (g.kind == Kind::call || g.kind == Kind::jump) continue;
     live = static_cast<u8>(g.reads | (live & ~g.writes));
   }
+  if (!plain_) windows_.emplace(g_);
 }
 
 void BlockEmitter::emit_callout(const GuestInsn& g) {
@@ -52,6 +58,7 @@ void BlockEmitter::emit_callout(const GuestInsn& g) {
   in_memory_ = true;
   in_host_ = false;
   open_gates_ = 0;
+  held_ = BlockWindows::none;
 }
 
 void BlockEmitter::emit(const GuestInsn& g) {
@@ -112,9 +119,11 @@ bool BlockEmitter::run() {
     const i64 next = start_ + b_.bytes;
     emit_exit(next, false, live_at(next));
   }
+  while (c_.size() < 32) c_.byte(0x90);  // room for a jump when it is thrown away
+  std::swap(c_, other_);
   emit_cold();
-  while (c_.size() < 16) c_.byte(0x90);  // room for a jump when it is thrown away
-  return !c_.overflowed();
+  std::swap(c_, other_);
+  return !c_.overflowed() && !other_.overflowed();
 }
 
 /// Eight bytes that the rel32 at `reference` reads.
@@ -155,6 +164,28 @@ void BlockEmitter::emit_cold(Cold& cold) {
       c_.move_imm(host::s1, reinterpret_cast<u64>(cold.g->insn));
       emit_cold_call(cold, cold.write ? thunks.write_missed : thunks.read_missed, block | cold.size);
       break;
+    case Cold::Kind::jump_missed:
+      c_.rm(0x33, host::s0, state(key_));  // its page again
+      c_.store(state(linear_), host::s0);
+      c_.store(state(temporary_), host::s1);
+      c_.move_imm(host::s1, reinterpret_cast<u64>(cold.g->insn));
+      emit_cold_call(cold, thunks.jump_missed, block);
+      break;
+    case Cold::Kind::stack_missed:
+      c_.rm(0x2b, host::s0, state(stack_key_));
+      c_.call(writable(thunks.stack_missed));
+      c_.alu_imm(op::cmp, host::s0, cold.room);
+      c_.jump_if(cc::be, cold.back);
+      [[fallthrough]];
+    case Cold::Kind::plain: {
+      Translator::Exit& e = t_.exit(cold.exit);
+      e.jump = c_.jump();
+      c_.here(e.jump);
+      e.unlinked = c_.at();
+      c_.move_imm(host::s0, cold.exit);
+      jump_thunk(thunks.exit_unlinked);
+      break;
+    }
     case Cold::Kind::callout:
       c_.move_imm(host::s0, reinterpret_cast<u64>(cold.g->insn));
       emit_cold_call(cold, cold.g->gate ? thunks.callout_live : thunks.callout, block);

@@ -1,23 +1,27 @@
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "engine/soft/runtime/block_cache.hpp"
+#include "engine/soft/translate/block_windows.hpp"
 #include "engine/soft/translate/guest_insn.hpp"
 #include "engine/soft/translate/host_code.hpp"
 #include "engine/soft/translate/translator.hpp"
 
 namespace bhyve::soft {
 
-/// Translates one block. Hot code comes first, then the cold paths that its checks lead to.
-/// Implemented by families: block_emitter_flags, _memory, _operands, _branch.
+/// Translates one block: hot code, and in another place the cold paths that its checks lead to.
+/// Implemented by families: block_emitter_flags, _memory, _operands, _stack, _branch.
 class BlockEmitter final {
  public:
-  BlockEmitter(Translator& translator, Block& block);
+  /// `plain`: each access is checked on its own.
+  BlockEmitter(Translator& translator, Block& block, bool plain);
 
   /// Emits everything. False: no room in the code cache.
   [[nodiscard]] bool run();
 
   [[nodiscard]] usize bytes() const { return c_.size(); }
+  [[nodiscard]] usize cold_bytes() const { return other_.size(); }
   std::vector<u32> host_offset;
   std::vector<bool> flags_live;
   std::vector<u32> exits;
@@ -41,6 +45,22 @@ class BlockEmitter final {
   void address(const Insn& i);
   /// s0 = linear address -> [s0 + s1] is the operand in host memory, or the slow path runs.
   void check(const GuestInsn& g, unsigned size, bool write);
+  void find_entry();
+  /// Whether the access lies in a window. The window's check comes with its first access and may leave
+  /// to a plain translation; flags that are still needed are in memory after that.
+  [[nodiscard]] bool windowed(const GuestInsn& g, const BlockWindows::Access& a);
+  void check_window(const GuestInsn& g, const BlockWindows::Access& a);
+  /// The windowed operand in host memory; its index is s1.
+  [[nodiscard]] HostMem in_window(const BlockWindows::Access& a);
+  [[nodiscard]] unsigned number(const GuestInsn& g) const {
+    return static_cast<unsigned>(&g - g_.data());
+  }
+  [[nodiscard]] BlockWindows::Access operand_access(const GuestInsn& g) const {
+    return windows_ ? windows_->operand(number(g)) : BlockWindows::Access{};
+  }
+  [[nodiscard]] BlockWindows::Access stack_access(const GuestInsn& g) const {
+    return windows_ ? windows_->stack(number(g)) : BlockWindows::Access{};
+  }
   void load_page(u8 reg) { c_.load(reg, state(page_)); }
 
   // ---- block_emitter_operands.cpp
@@ -54,20 +74,27 @@ class BlockEmitter final {
   void encode_legacy(const GuestInsn& g, const Fields& f);
   void encode_vector(const GuestInsn& g, const Fields& f);
   void encode_modrm(const GuestInsn& g, const Fields& f);
-  void gate_check(const GuestInsn& g);
+  /// True: the interpreter may come in here and return behind the instruction.
+  bool gate_check(const GuestInsn& g);
   void record_x87(const GuestInsn& g);
 
-  // ---- block_emitter_branch.cpp
+  // ---- block_emitter_stack.cpp
+  /// Where the stack's operand is, looked up or in a window: `disp` from RSP (RBP for LEAVE).
+  [[nodiscard]] HostMem stack_operand(const GuestInsn& g, i32 disp, bool write);
   void emit_push(const GuestInsn& g);
   void emit_pop(const GuestInsn& g);
   void emit_leave(const GuestInsn& g);
   void emit_ret(const GuestInsn& g);
   void emit_call(const GuestInsn& g);
+  void load_return_address(const GuestInsn& g);
+
+  // ---- block_emitter_branch.cpp
   void emit_jump_cond(const GuestInsn& g);
   void emit_jump_indirect(const GuestInsn& g);
   void emit_call_indirect(const GuestInsn& g);
-  void store_return_address(const GuestInsn& g);
-  /// s0 = target of an indirect branch -> s0 = its page, s1 = offset of its entry in jumps, or the
+  /// s0 = target of an indirect branch.
+  void load_target(const GuestInsn& g);
+  /// s0 = target of an indirect branch -> s0 = its page, s1 = twice its index in jumps, or the
   /// interpreter executes `g`.
   void look_up(const GuestInsn& g);
   void jump_to_entry();
@@ -91,7 +118,7 @@ class BlockEmitter final {
   }
 
   [[nodiscard]] static HostMem state(i32 offset) { return {host::cpu, offset}; }
-  [[nodiscard]] static HostMem home(u8 guest) { return {host::cpu, guest * 8}; }
+  [[nodiscard]] HostMem home(u8 guest) const { return {host::cpu, gpr_ + guest * 8}; }
   [[nodiscard]] const u8* writable(const u8* executable) const {
     return t_.cache().writable(executable);
   }
@@ -100,7 +127,9 @@ class BlockEmitter final {
 
   /// A path beside the hot code.
   struct Cold {
-    enum class Kind : u8 { missed, callout, exit, exit_flags, poll, poll_here } kind;
+    enum class Kind : u8 {
+      missed, callout, exit, exit_flags, poll, poll_here, stack_missed, plain, jump_missed
+    } kind;
     u8* from = nullptr;      ///< rel32 that leads here
     u8* retry = nullptr;     ///< where the hot path looks again
     u8* back = nullptr;      ///< where the hot path goes on
@@ -109,6 +138,7 @@ class BlockEmitter final {
     bool restore = false;    ///< the hot path goes on with flags in the host's register
     u8 size = 0;
     u32 exit = 0;
+    i32 room = 0;            ///< the last offset in a page at which a window fits
     i64 target = 0;
   };
   void emit_cold(Cold& cold);
@@ -126,15 +156,19 @@ class BlockEmitter final {
 
   Translator& t_;
   Block& b_;
-  HostCode c_;
+  HostCode c_, other_;          ///< of hot code; of cold paths, until those are emitted
   i64 start_;                   ///< of the block in its page
   std::vector<GuestInsn> g_;
+  std::optional<BlockWindows> windows_;
+  u8 held_ = BlockWindows::none;  ///< window whose addend is in s1
   std::vector<Cold> cold_;
   usize open_ = 0;              ///< cold paths from here on belong to the current instruction
   bool in_host_ = false, in_memory_ = true;  ///< where valid flags are
   u8 open_gates_ = 0;           ///< gates that were looked at since the last callout
   bool bmi2_;
-  i32 page_, key_, tlb_, flags_, poll_, gates_, linear_, temporary_, jumps_;
+  bool plain_;
+  i32 page_, key_, tlb_, flags_, poll_, gates_, linear_, stack_key_, stack_addend_, slot_,
+      temporary_, gpr_, jumps_;
 };
 
 }  // namespace bhyve::soft

@@ -1,56 +1,8 @@
-// The stack, calls, returns and jumps, and the ways out of a block.
+// Jumps, and the ways out of a block.
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/translate/block_emitter.hpp"
 
 namespace bhyve::soft {
-
-namespace {
-constexpr HostMem translated{host::s0, 0, host::s1};
-}
-
-void BlockEmitter::emit_push(const GuestInsn& g) {
-  clobber_flags(g.live_after);
-  c_.lea(host::s0, {host::guest_rsp, -8});
-  check(g, 8, true);
-  if (g.kind == Kind::push_imm) {
-    c_.rm(0xc7, 0, translated);
-    c_.word(static_cast<u32>(g.insn->imm));
-  } else {
-    const u8 guest = static_cast<u8>((g.opcode & 7) | (g.rex & 1u) << 3);
-    const u8 h = host::of_guest[guest];
-    if (h != host::in_memory) {
-      c_.store(translated, h);
-    } else {
-      c_.lea(host::s1, translated);
-      c_.load(host::s0, home(guest));
-      c_.store({host::s1}, host::s0);
-    }
-  }
-  c_.lea(host::guest_rsp, {host::guest_rsp, -8});
-}
-
-void BlockEmitter::emit_pop(const GuestInsn& g) {
-  clobber_flags(g.live_after);
-  c_.lea(host::s0, {host::guest_rsp});
-  check(g, 8, false);
-  const u8 guest = static_cast<u8>((g.opcode & 7) | (g.rex & 1u) << 3);
-  const u8 h = host::of_guest[guest];
-  c_.lea(host::guest_rsp, {host::guest_rsp, 8});
-  if (h != host::in_memory) {
-    c_.load(h, translated);
-  } else {
-    c_.load(host::s0, translated);
-    c_.store(home(guest), host::s0);
-  }
-}
-
-void BlockEmitter::emit_leave(const GuestInsn& g) {
-  clobber_flags(g.live_after);
-  c_.lea(host::s0, {host::rbp});
-  check(g, 8, false);
-  c_.lea(host::guest_rsp, {host::rbp, 8});
-  c_.load(host::rbp, translated);
-}
 
 void BlockEmitter::poll_here(const GuestInsn& g) {
   c_.rm(0x83, 7, state(poll_), false);  // cmp dword [poll], 0
@@ -62,90 +14,88 @@ void BlockEmitter::poll_here(const GuestInsn& g) {
 }
 
 void BlockEmitter::look_up(const GuestInsn& g) {
-  c_.rr(0x8b, host::s1, host::s0, false);
-  c_.alu_imm(op::and_, host::s0, -4096);
-  c_.alu_imm(op::and_, host::s1, 0xfff, false);
-  c_.byte(0x41), c_.byte(0xc1);  // shl s1d, 4
-  c_.modrm(4, host::s1);
-  c_.byte(4);
-  c_.rm(0x33, host::s0, state(key_));
-  c_.rm(0x3b, host::s0, {host::cpu, jumps_, host::s1});
-  Cold cold{Cold::Kind::callout};
-  cold.from = c_.jump_if(cc::ne);
+  Cold cold{Cold::Kind::jump_missed};
+  cold.retry = c_.at();
   cold.g = &g;
+  held_ = BlockWindows::none;
+  if (bmi2_) {  // rorx s1, s0, 12
+    c_.byte(0xc4), c_.byte(0x43), c_.byte(0xfb), c_.byte(0xf0);
+    c_.modrm(host::s1, host::s0);
+  } else {
+    c_.move(host::s1, host::s0);
+    c_.byte(0x49), c_.byte(0xc1);  // shr s1, 12
+    c_.modrm(5, host::s1);
+  }
+  c_.byte(page_shift);
+  c_.rr(0x33, host::s1, host::s0, false);
+  c_.alu_imm(op::and_, host::s1, TranslatedState::jump_count - 1, false);
+  c_.rr(0x03, host::s1, host::s1, false);  // entries have 16 bytes
+  c_.alu_imm(op::and_, host::s0, -4096);
+  c_.rm(0x33, host::s0, state(key_));
+  c_.rm(0x3b, host::s0, {host::cpu, jumps_, host::s1, 3});
+  cold.from = c_.jump_if(cc::ne);
   cold_.push_back(cold);
   c_.rm(0x33, host::s0, state(key_));
 }
 
 void BlockEmitter::jump_to_entry() {
-  c_.rm(0xff, 4, {host::cpu, jumps_ + 8, host::s1}, false);
+  c_.rm(0xff, 4, {host::cpu, jumps_ + 8, host::s1, 3}, false);
 }
 
-void BlockEmitter::emit_ret(const GuestInsn& g) {
-  clobber_flags(flag::all);
-  poll_here(g);
-  c_.lea(host::s0, {host::guest_rsp});
-  check(g, 8, false);
-  c_.load(host::s0, translated);
-  look_up(g);
-  c_.store(state(page_), host::s0);
-  c_.lea(host::guest_rsp, {host::guest_rsp, static_cast<i32>(8 + g.insn->imm)});
-  jump_to_entry();
-}
-
-/// s0 = target of an indirect branch. False: the operand is in memory and was checked.
-void BlockEmitter::emit_jump_indirect(const GuestInsn& g) {
+void BlockEmitter::load_target(const GuestInsn& g) {
   clobber_flags(flag::all);
   poll_here(g);
   if (g.memory()) {
-    address(*g.insn);
-    check(g, 8, false);
-    c_.load(host::s0, translated);
+    if (const auto a = operand_access(g); windowed(g, a)) {
+      c_.load(host::s0, in_window(a));
+    } else {
+      address(*g.insn);
+      check(g, 8, false);
+      c_.load(host::s0, {host::s0, 0, host::s1});
+    }
   } else if (const u8 h = host::of_guest[g.rm()]; h != host::in_memory) {
     c_.move(host::s0, h);
   } else {
     c_.load(host::s0, home(g.rm()));
   }
-  if (g.kind == Kind::call_indirect) return;
+}
+
+void BlockEmitter::emit_jump_indirect(const GuestInsn& g) {
+  load_target(g);
   look_up(g);
   c_.store(state(page_), host::s0);
   jump_to_entry();
 }
 
+/// All that may go wrong comes before anything changes: both accesses are checked and the target found.
 void BlockEmitter::emit_call_indirect(const GuestInsn& g) {
-  emit_jump_indirect(g);
-  c_.store(state(temporary_), host::s0);  // the target
-  c_.lea(host::s0, {host::guest_rsp, -8});
-  check(g, 8, true);
-  c_.lea(host::s1, translated);
-  c_.store(state(temporary_ + 8), host::s1);  // where the return address goes
-  c_.load(host::s0, state(temporary_));
+  const auto a = stack_access(g);
+  const bool in_a_window = windowed(g, a);
+  load_target(g);
+  const i32 target = temporary_, index = temporary_ + 8;
+  if (!in_a_window) {
+    c_.store(state(target), host::s0);
+    c_.lea(host::s0, {host::guest_rsp, -8});
+    check(g, 8, true);
+    c_.lea(host::s1, {host::s0, 0, host::s1});
+    c_.store(state(slot_), host::s1);  // where the return address goes; no window is used any more
+    c_.load(host::s0, state(target));
+  }
   look_up(g);
-  c_.store(state(temporary_), host::s1);
-  c_.store(state(temporary_ + 16), host::s0);
-  load_page(host::s0);
-  c_.lea(host::s0, {host::s0, static_cast<i32>(offset_after(g))});
-  c_.load(host::s1, state(temporary_ + 8));
-  c_.store({host::s1}, host::s0);
-  c_.load(host::s0, state(temporary_ + 16));
+  c_.store(state(target), host::s0);
+  c_.store(state(index), host::s1);
+  load_return_address(g);
+  if (in_a_window) {
+    c_.store(in_window(a), host::s0);
+  } else {
+    c_.load(host::s1, state(slot_));
+    c_.store({host::s1}, host::s0);
+  }
+  c_.load(host::s0, state(target));
   c_.store(state(page_), host::s0);
+  c_.load(host::s1, state(index));
   c_.lea(host::guest_rsp, {host::guest_rsp, -8});
-  c_.load(host::s1, state(temporary_));
   jump_to_entry();
-}
-
-void BlockEmitter::emit_call(const GuestInsn& g) {
-  const i64 target = target_of(g);
-  const u8 live = live_at(target);
-  clobber_flags(live);
-  c_.lea(host::s0, {host::guest_rsp, -8});
-  check(g, 8, true);
-  c_.lea(host::s1, translated);
-  load_page(host::s0);
-  c_.lea(host::s0, {host::s0, static_cast<i32>(offset_after(g))});
-  c_.store({host::s1}, host::s0);
-  c_.lea(host::guest_rsp, {host::guest_rsp, -8});
-  emit_exit(target, target <= offset_of(g), live);
 }
 
 void BlockEmitter::emit_jump_cond(const GuestInsn& g) {

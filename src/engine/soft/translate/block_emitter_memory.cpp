@@ -1,9 +1,16 @@
 // Linear addresses and the in-line TLB lookup.
+#include <cstddef>
+
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/translate/block_emitter.hpp"
 #include "engine/soft/translate/translator_helpers.hpp"
 
 namespace bhyve::soft {
+
+namespace {
+constexpr i32 entry_read = offsetof(Tlb::Entry, read), entry_write = offsetof(Tlb::Entry, write),
+              entry_addend = offsetof(Tlb::Entry, addend), entry_host = offsetof(Tlb::Entry, host);
+}
 
 HostMem BlockEmitter::operand(const Insn& i) {
   HostMem m{HostMem::none, i.disp, HostMem::none, static_cast<u8>(i.scale)};
@@ -16,7 +23,10 @@ HostMem BlockEmitter::operand(const Insn& i) {
   }
   if (i.index != slot::zero) {
     m.index = host::of_guest[i.index / 8];
-    if (m.index == host::in_memory) c_.load(m.index = host::s1, home(i.index / 8));
+    if (m.index == host::in_memory) {
+      held_ = BlockWindows::none;
+      c_.load(m.index = host::s1, home(i.index / 8));
+    }
   }
   return m;
 }
@@ -31,14 +41,11 @@ void BlockEmitter::address(const Insn& i) {
     c_.rm(0x03, host::s0, state(t_.offset(t_.cpu().seg_base[i.base_seg])));
 }
 
-void BlockEmitter::check(const GuestInsn& g, unsigned size, bool write) {
-  Cold cold{Cold::Kind::missed};
-  cold.retry = c_.at();
-  cold.g = &g;
-  cold.write = write;
-  cold.size = static_cast<u8>(size);
+/// s0 = linear address -> s1 = its entry in the current Tlb.
+void BlockEmitter::find_entry() {
   constexpr unsigned index_shift = page_shift - 5;  // entries have 32 bytes
   constexpr i32 index_mask = (Tlb::entries - 1) << 5;
+  held_ = BlockWindows::none;
   if (bmi2_) {  // rorx s1d, s0d, 7
     c_.byte(0xc4), c_.byte(0x43), c_.byte(0x7b), c_.byte(0xf0);
     c_.modrm(host::s1, host::s0);
@@ -51,7 +58,16 @@ void BlockEmitter::check(const GuestInsn& g, unsigned size, bool write) {
   }
   c_.alu_imm(op::and_, host::s1, index_mask, false);
   c_.rm(0x03, host::s1, state(tlb_));
-  c_.rm(0x03, host::s0, {host::s1, write ? 8 : 0});
+}
+
+void BlockEmitter::check(const GuestInsn& g, unsigned size, bool write) {
+  Cold cold{Cold::Kind::missed};
+  cold.retry = c_.at();
+  cold.g = &g;
+  cold.write = write;
+  cold.size = static_cast<u8>(size);
+  find_entry();
+  c_.rm(0x03, host::s0, {host::s1, write ? entry_write : entry_read});
   c_.alu_imm(op::cmp, host::s0, static_cast<i32>(page_size - size));
   cold.from = c_.jump_if(cc::a);
   cold_.push_back(cold);
@@ -63,7 +79,52 @@ void BlockEmitter::check(const GuestInsn& g, unsigned size, bool write) {
     cold.from = c_.jump_if(cc::nz);
     cold_.push_back(cold);
   }
-  c_.load(host::s1, {host::s1, 24});
+  c_.load(host::s1, {host::s1, entry_host});
+}
+
+void BlockEmitter::check_window(const GuestInsn& g, const BlockWindows::Access& a) {
+  const BlockWindows::Window& w = windows_->window(a);
+  const auto room = static_cast<i32>(page_size - windows_->span(a));
+  clobber_flags(g.reads | (g.live_after & ~g.writes));
+  c_.lea(host::s0, {host::of_guest[a.base], static_cast<i32>(a.low)});
+  Cold cold{w.slot == BlockWindows::none ? Cold::Kind::stack_missed : Cold::Kind::plain};
+  cold.g = &g;
+  cold.room = room;
+  cold.exit = t_.new_exit({});
+  exits.push_back(cold.exit);
+  t_.exit(cold.exit).plain = true;
+  t_.exit(cold.exit).page_offset = static_cast<u32>(offset_of(g));
+  if (w.slot == BlockWindows::none) {
+    held_ = BlockWindows::none;
+    c_.rm(0x03, host::s0, state(stack_key_));
+    c_.alu_imm(op::cmp, host::s0, room);
+    cold.from = c_.jump_if(cc::a);
+  } else {
+    find_entry();
+    c_.rm(0x03, host::s0, {host::s1, w.write ? entry_write : entry_read});
+    c_.alu_imm(op::cmp, host::s0, room);
+    cold.from = c_.jump_if(cc::a);
+    c_.load(host::s1, {host::s1, entry_addend});
+    c_.store(state(slot_ + w.slot * 8), host::s1);
+    held_ = a.window;
+  }
+  cold.back = c_.at();
+  cold_.push_back(cold);
+}
+
+bool BlockEmitter::windowed(const GuestInsn& g, const BlockWindows::Access& a) {
+  if (a.window == BlockWindows::none) return false;
+  if (a.first) check_window(g, a);
+  return true;
+}
+
+HostMem BlockEmitter::in_window(const BlockWindows::Access& a) {
+  if (held_ != a.window) {
+    const u8 slot = windows_->window(a).slot;
+    c_.load(host::s1, state(slot == BlockWindows::none ? stack_addend_ : slot_ + slot * 8));
+    held_ = a.window;
+  }
+  return {host::of_guest[a.base], a.disp, host::s1};
 }
 
 }  // namespace bhyve::soft

@@ -77,10 +77,11 @@ void BlockEmitter::encode(const GuestInsn& g, const Fields& f) {
     encode_vector(g, f);
 }
 
-void BlockEmitter::gate_check(const GuestInsn& g) {
+bool BlockEmitter::gate_check(const GuestInsn& g) {
   const u8 bit = static_cast<u8>(1u << (g.gate - 1));
-  if (open_gates_ & bit) return;
+  if (open_gates_ & bit) return false;
   clobber_flags(g.reads | (g.live_after & ~g.writes));
+  held_ = BlockWindows::none;
   c_.rm(0xf6, 0, state(gates_), false);  // test byte [gates], bit
   c_.byte(bit);
   Cold cold{Cold::Kind::callout};
@@ -88,6 +89,7 @@ void BlockEmitter::gate_check(const GuestInsn& g) {
   cold.g = &g;
   cold_.push_back(cold);
   open_gates_ |= bit;
+  return true;
 }
 
 /// FIP, FDP and FOP of the guest's instruction, as record_pointers() of the interpreter's does.
@@ -109,16 +111,27 @@ void BlockEmitter::record_x87(const GuestInsn& g) {
 void BlockEmitter::emit_copy(const GuestInsn& g) {
   const u8 live = g.reads | (g.live_after & ~g.writes);
   const u8 needed = g.writes ? live : g.reads;
-  if (g.gate) gate_check(g);
+  // The window first: when the gate is closed, the interpreter does this instruction, but not the check.
+  const auto access = operand_access(g);
+  const bool in_a_window = windowed(g, access);
+  const bool may_call = g.gate && gate_check(g);
   Fields f;
   u8 homes[3] = {host::in_memory, host::in_memory, host::in_memory};  // guest register in s0, s1
   const auto place = [&](u8 guest, u8 scratch) {
     const u8 h = host::of_guest[guest];
     if (h != host::in_memory) return h;
     homes[scratch == host::s1] = guest;
+    if (scratch == host::s1) held_ = BlockWindows::none;
     return scratch;
   };
-  if (g.memory()) {
+  if (in_a_window) {
+    flags_to_host(needed);
+    f.memory = true;
+    f.mem = in_window(access);
+    if (g.reg_gpr) f.reg = place(g.reg(), host::s0);
+    if (g.vvvv_gpr) f.vvvv = place(g.vvvv(), host::s0);
+    if (homes[0] != host::in_memory) c_.load(host::s0, home(homes[0]));
+  } else if (g.memory()) {
     clobber_flags(live);
     address(*g.insn);
     if (g.x87) c_.store(state(linear_), host::s0);
@@ -131,6 +144,7 @@ void BlockEmitter::emit_copy(const GuestInsn& g) {
     if (homes[0] != host::in_memory) {
       c_.lea(host::s1, f.mem);
       f.mem = {host::s1};
+      held_ = BlockWindows::none;
       c_.load(host::s0, home(homes[0]));
     }
   } else {
@@ -164,10 +178,11 @@ void BlockEmitter::emit_copy(const GuestInsn& g) {
   if (g.reg_gpr) keep(g.reg_written, f.reg, g.reg());
   if (g.writes) in_host_ = true, in_memory_ = false;
   if (g.x87) record_x87(g);
+  if (may_call) held_ = BlockWindows::none;  // s1 is lost on that way
 }
 
 void BlockEmitter::emit_plain(const GuestInsn& g) {
-  if (g.gate) gate_check(g);
+  if (g.gate) (void)gate_check(g);
   flags_to_host(g.writes ? g.reads | (g.live_after & ~g.writes) : g.reads);
   if (g.encoding == Encoding::vex) {
     c_.bytes(g.bytes + g.vex_at, g.insn->length - g.vex_at);

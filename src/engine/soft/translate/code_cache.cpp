@@ -66,6 +66,16 @@ CodeCache::~CodeCache() {
   ::munmap(const_cast<u8*>(executable_), size_);
 }
 
+bool CodeCache::has_room() {
+  if (used_ + hot_reserve > cold_floor_) return false;
+  if (cold_limit_ - cold_used_ >= cold_reserve) return true;
+  if (used_ + hot_reserve + cold_chunk > cold_floor_) return false;
+  cold_floor_ -= cold_chunk;
+  cold_used_ = cold_floor_;
+  cold_limit_ = cold_floor_ + cold_chunk;
+  return true;
+}
+
 bool CodeCache::contains(u64 pc) {
   for (const Range& r : ranges) {
     const u64 base = r.base.load(std::memory_order_relaxed);

@@ -63,6 +63,16 @@ struct GuestInsn final {
   [[nodiscard]] u8 reg() const;   ///< 0..15 with REX.R or VEX.R
   [[nodiscard]] u8 rm() const;
   [[nodiscard]] u8 vvvv() const;
+  /// General registers that it writes, by number; those of the stack pointer by PUSH, POP, CALL, RET and
+  /// LEAVE are not among them. All for callouts.
+  [[nodiscard]] u16 gpr_written() const;
+  /// The whole of register `to` becomes that of `from` plus a constant.
+  struct Sum {
+    bool known = false;
+    u8 to = 0, from = 0;
+    i64 constant = 0;
+  };
+  [[nodiscard]] Sum sum() const;
   /// The register operand is AH, CH, DH or BH.
   [[nodiscard]] bool high_byte(u8 number) const { return !rex && number >= 4 && number <= 7; }
 };

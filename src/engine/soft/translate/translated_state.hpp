@@ -1,37 +1,53 @@
 #pragma once
 #include <array>
+#include <atomic>
 
 #include "base/types.hpp"
 
 namespace bhyve::soft {
 
-/// What translated code keeps in memory beside the guest's registers. A member of Cpu: translated code
-/// finds it at a fixed offset from RSP. Owner: the vCPU's thread.
-struct TranslatedState final {
-  u64 host_rsp = 0;       ///< of the thread, while translated code runs on the Cpu's own stack
+class Tlb;
+
+/// What translated code reads and writes all the time: the first member of Cpu, so that it is reached
+/// from RSP with displacements of one byte. Owner: the vCPU's thread, but for `poll`.
+struct TranslatedFrame final {
   u64 page = 0;           ///< linear address of the page that the running code lies in
   u64 key = 0;            ///< names the current linear-to-physical mapping of code, and the privilege
-  u64 stack_key = ~u64{0} << 63;  ///< Tlb key of the page that the stack was last in, writable ...
-  u64 stack_host = 0;     ///< ... and what to add to a linear address in it for the host's
-  u64 linear = 0;         ///< address that missed the TLB
-  u64 temporary[4] = {};  ///< within one instruction
+  Tlb* tlb = nullptr;     ///< for accesses with the current privilege
+  std::atomic<u32> poll{0};  ///< attention is wanted: set by any thread, cleared by the vCPU's
+  /// Bit n: instructions of Gate n may run natively now: allowed by the control registers, and the
+  /// guest's vector state is live in the host's registers.
+  u8 gates = 0;
+  u64 stack_key = no_stack;  ///< Tlb key of a page that the stack was in and that may be written ...
+  u64 stack_addend = 0;      ///< ... and what turns a linear address in it into the host's
+  u64 linear = 0;         ///< address that missed the TLB; operand address of an x87 instruction
+  std::array<u64, 4> slot{};       ///< addends of windows (BlockWindows), within a block
+  std::array<u64, 2> temporary{};  ///< within an instruction
+
+  static constexpr u64 no_stack = u64{1} << 63;  ///< no canonical address has a key like that
+};
+static_assert(sizeof(TranslatedFrame) <= 128);
+
+/// What translated code keeps in memory beside TranslatedFrame and the guest's registers. A member of
+/// Cpu: translated code finds it at a fixed offset from RSP. Owner: the vCPU's thread.
+struct TranslatedState final {
+  u64 host_rsp = 0;       ///< of the thread, while translated code runs on the Cpu's own stack
   u64 trap_pc = 0;        ///< host instruction that trapped
   const u8* trap_entry = nullptr;  ///< where the signal handler sends it
   u32 trap_number = 0;
   u32 trap_flags = 0;     ///< packed flags at the trap
   u32 exit = 0;           ///< index of the exit that left; see Translator
-  /// Bit n: instructions of Gate n may run natively now: allowed by the control registers, and the
-  /// guest's vector state is live in the host's registers.
-  u8 gates = 0;
-  u8 step = 0;            ///< Step of a helper that wants to leave
 
-  /// Where indirect jumps look: page of the target combined with `key`, by the low 12 bits.
+  /// Where indirect jumps look: the target's linear address combined with TranslatedFrame::key.
   struct Jump {
     u64 tag = 0;
     const u8* code = nullptr;
   };
-  static constexpr unsigned jump_count = 4096;
+  static constexpr unsigned jump_count = 8192;
   std::array<Jump, jump_count> jumps{};
+  [[nodiscard]] static unsigned jump_index(u64 target) {
+    return static_cast<unsigned>((target ^ target >> page_shift) & (jump_count - 1));
+  }
 };
 
 }  // namespace bhyve::soft

@@ -17,26 +17,26 @@ Translator::Translator(Cpu& cpu, usize cache_bytes) : cpu_(cpu), cache_(cache_by
 
 Translator::~Translator() = default;
 
-Step Translator::run(Block& block) {
+Step Translator::run() {
   using Enter = u32 (*)(Cpu*, const u8*);
-  TranslatedState& t = cpu_.translated;
-  t.page = cpu_.rip & ~page_mask;
+  const TranslatedState& t = cpu_.translated;
+  const u64& page = cpu_.frame.page = cpu_.rip & ~page_mask;
   pending_ = no_exit;
   cpu_.current_ = nullptr;
   ++counters.entries;
   const u32 code = reinterpret_cast<Enter>(reinterpret_cast<u64>(thunks_.enter))(
-      &cpu_, block.translation->code);
+      &cpu_, entry_);
   switch (static_cast<LeaveCode>(code)) {
     case LeaveCode::unlinked:
       pending_ = t.exit;
       ++counters.unlinked;
       [[fallthrough]];
     case LeaveCode::poll:
-      cpu_.rip = pending_rip_ = t.page + exits_[t.exit].page_offset;
+      cpu_.rip = pending_rip_ = page + exits_[t.exit].page_offset;
       cpu_.current_ = nullptr;
       return Step::branch;
     case LeaveCode::here:
-      cpu_.rip = t.page + t.exit;
+      cpu_.rip = page + t.exit;
       cpu_.current_ = nullptr;
       return Step::branch;
     case LeaveCode::trap: return leave_trap();
@@ -53,9 +53,16 @@ Step Translator::leave_trap() {
   unsigned n = 0;
   while (n + 1 < in->block->count && in->host_offset[n + 1] <= offset) ++n;
   if (in->flags_live[n]) cpu_.flags = static_cast<PackedFlags>(t.trap_flags);
-  cpu_.gpr[17] = t.page + (in->block->gpa & page_mask);
-  cpu_.current_ = &in->block->insns[n];
-  return replay_trapped(cpu_, t.trap_number);
+  cpu_.gpr[17] = cpu_.frame.page + (in->block->gpa & page_mask);
+  const Insn& insn = *(cpu_.current_ = &in->block->insns[n]);
+  constexpr u32 general_protection = 13;
+  if (t.trap_number != general_protection || is_replay(insn)) return replay_trapped(cpu_, t.trap_number);
+  // A stack pointer that is no address, by the frame's empty stack page: #SS, which the handler raises.
+  const Step st = insn.fn(cpu_, insn);
+  if (st != Step::next) return st;
+  cpu_.rip = cpu_.next_rip(insn);
+  cpu_.current_ = nullptr;
+  return Step::branch;
 }
 
 Translator::Translation* Translator::containing(u64 pc) {
@@ -72,19 +79,51 @@ Block* Translator::find(u64 gpa) {
   return block && !block->crosses() ? block : nullptr;
 }
 
-bool Translator::warm_up(Block& block) {
-  if (block.translation) return true;
-  if (++block.heat < cpu_.vm().translation.after || block.code_size != CodeSize::bits64 ||
-      !block.armed)
-    return false;
-  return translate(block);
+bool Translator::arrived(Block& block) {
+  const bool expected = pending_ != no_exit && pending_rip_ == cpu_.rip;
+  const bool plain = expected && exits_[pending_].plain;
+  Translation*& slot = plain ? block.plain : block.translation;
+  if (!slot) {
+    if (++block.heat < cpu_.vm().translation.after || block.code_size != CodeSize::bits64 ||
+        !block.armed || !translate(block, plain))
+      return false;
+  }
+  Translation& t = *slot;
+  entry_ = t.code;
+  if (expected && pending_ != no_exit) {
+    const Exit& e = exits_[pending_];
+    const bool same_page = (e.from->block->gpa ^ block.gpa) >> page_shift == 0;
+    if (e.tag || (same_page && !e.to)) {
+      cpu_.fpu.park();
+      unlink(pending_);
+      link(pending_, t);
+    }
+  }
+  pending_ = no_exit;
+  const u64 page = cpu_.rip & ~page_mask, key = cpu_.frame.key;
+  if (t.second_page_tag) {  // find_block() looked at the second page
+    const u64 second = (page + page_size) ^ key;
+    __builtin_memcpy(t.second_page_tag, &second, 8);
+  }
+  if (!plain) note_target(cpu_.rip, t);
+  return true;
 }
 
-bool Translator::translate(Block& block) {
+/// Indirect jumps find the translation of the block at `rip`.
+void Translator::note_target(u64 rip, const Translation& t) {
+  cpu_.translated.jumps[TranslatedState::jump_index(rip)] = {(rip & ~page_mask) ^ cpu_.frame.key,
+                                                             t.code};
+}
+
+bool Translator::translate(Block& block, bool plain) {
   cpu_.fpu.park();
   (void)live_in(block);
+  if (!cache_.has_room()) {
+    reset();
+    return false;
+  }
   const u32 first_exit = static_cast<u32>(exits_.size());
-  BlockEmitter emitter(*this, block);
+  BlockEmitter emitter(*this, block, plain);
   if (!emitter.run()) {
     exits_.resize(first_exit);
     reset();
@@ -92,6 +131,7 @@ bool Translator::translate(Block& block) {
   }
   Translation& t = translations_.emplace_back();
   t.block = &block;
+  t.plain = plain;
   t.code = cache_.executable(cache_.begin());
   t.bytes = static_cast<u32>(emitter.bytes());
   t.host_offset = std::move(emitter.host_offset);
@@ -101,36 +141,17 @@ bool Translator::translate(Block& block) {
     exits_[n].from = &t;
     exits_[n].unlinked = cache_.executable(exits_[n].unlinked);
   }
-  cache_.commit(emitter.bytes());
+  cache_.commit(emitter.bytes(), emitter.cold_bytes());
   by_page_[block.gpa >> page_shift].push_back(&t);
   if (block.crosses()) {
     by_page_[block.gpa2 >> page_shift].push_back(&t);
     t.second_page_tag = emitter.second_page_tag;
   }
-  block.translation = &t;
+  (plain ? block.plain : block.translation) = &t;
   ++counters.blocks;
   counters.insns += block.count;
-  counters.bytes += t.bytes;
+  counters.bytes += t.bytes + emitter.cold_bytes();
   return true;
-}
-
-void Translator::arrived(Block& block) {
-  TranslatedState& t = cpu_.translated;
-  if (pending_ != no_exit && pending_rip_ == cpu_.rip) {
-    const Exit& e = exits_[pending_];
-    const bool same_page = (e.from->block->gpa ^ block.gpa) >> page_shift == 0;
-    if (e.tag || (same_page && !e.to)) {
-      cpu_.fpu.park();
-      unlink(pending_);
-      link(pending_, *block.translation);
-    }
-  }
-  pending_ = no_exit;
-  if (u8* tag = block.translation->second_page_tag) {  // find_block() looked at the second page
-    const u64 second = ((cpu_.rip & ~page_mask) + page_size) ^ t.key;
-    __builtin_memcpy(tag, &second, 8);
-  }
-  t.jumps[cpu_.rip & page_mask] = {(cpu_.rip & ~page_mask) ^ t.key, block.translation->code};
 }
 
 void Translator::link(u32 n, Translation& to) {
@@ -139,7 +160,7 @@ void Translator::link(u32 n, Translation& to) {
   to.incoming.push_back(n);
   HostCode::patch(e.jump, cache_.writable(to.code));
   if (e.tag) {
-    const u64 tag = (cpu_.rip & ~page_mask) ^ cpu_.translated.key;
+    const u64 tag = (cpu_.rip & ~page_mask) ^ cpu_.frame.key;
     __builtin_memcpy(e.tag, &tag, 8);
   }
   ++counters.links;
@@ -162,22 +183,27 @@ void Translator::kill(Translation& t) {
   HostCode c(code, code + t.bytes + 96);
   c.move_imm(host::s0, t.block->gpa & page_mask);
   c.jump(cache_.writable(thunks_.exit_here));
-  t.block->translation = nullptr;
+  (t.plain ? t.block->plain : t.block->translation) = nullptr;
   if (pending_ != no_exit && exits_[pending_].from == &t) pending_ = no_exit;
   ++counters.killed;
+}
+
+/// False: it was killed.
+bool Translator::current(const Translation& t) {
+  return (t.plain ? t.block->plain : t.block->translation) == &t;
 }
 
 void Translator::page_written(u64 page) {
   const auto it = by_page_.find(page);
   if (it == by_page_.end()) return;
   for (Translation* t : it->second)
-    if (t->block->translation == t) kill(*t);
+    if (current(*t)) kill(*t);
   by_page_.erase(it);
 }
 
 void Translator::reset() {
   for (Translation& t : translations_)
-    if (t.block->translation == &t) t.block->translation = nullptr;
+    if (current(t)) (t.plain ? t.block->plain : t.block->translation) = nullptr;
   translations_.clear();
   exits_.clear();
   by_page_.clear();

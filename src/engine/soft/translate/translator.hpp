@@ -33,13 +33,12 @@ class Translator final {
 
   [[nodiscard]] bool usable() const { return cache_.usable(); }
 
-  /// Runs translated code of `block` (which has some) at Cpu::rip until it leaves. As Cpu::execute():
-  /// sets current_ where an instruction ended it.
-  [[nodiscard]] Step run(Block& block);
-  /// Counts an execution of a block and translates it when it has become hot. True: it has code.
-  [[nodiscard]] bool warm_up(Block& block);
-  /// The block at Cpu::rip was found: the exit that led here may now go straight to it.
-  void arrived(Block& block);
+  /// Runs the code that arrived() found, at Cpu::rip, until it leaves. As Cpu::execute(): sets
+  /// current_ where an instruction ended it.
+  [[nodiscard]] Step run();
+  /// The block at Cpu::rip was found. Counts an execution and translates it when it has become hot.
+  /// True: it has code, and run() is to be called; the exit that led here may now go straight to it.
+  [[nodiscard]] bool arrived(Block& block);
   /// The page's bytes changed: its translations must not run again.
   void page_written(u64 page);
   /// Drops everything: the code cache is full, or blocks are about to be freed.
@@ -48,6 +47,7 @@ class Translator final {
   /// Where code lies and which exits belong to it.
   struct Translation {
     Block* block;
+    bool plain;                    ///< Block::plain, not Block::translation
     const u8* code;
     u32 bytes;
     std::vector<u32> host_offset;  ///< of each instruction's code; then the end
@@ -63,6 +63,7 @@ class Translator final {
     u8* tag = nullptr;         ///< 8 bytes that the page and key are compared with; null within a page
     const u8* unlinked = nullptr;  ///< executable address that `jump` leads to without a link
     u32 page_offset = 0;       ///< of the target, in its page
+    bool plain = false;        ///< to a plain translation
     Translation* from = nullptr;
     Translation* to = nullptr;
   };
@@ -75,7 +76,7 @@ class Translator final {
   // ---- for the emitters ------------------------------------------------------------------------
   struct Thunks {
     const u8 *enter, *leave, *exit_unlinked, *exit_poll, *exit_here, *callout, *callout_live,
-        *read_missed, *write_missed, *trap;
+        *read_missed, *write_missed, *jump_missed, *stack_missed, *trap;
   };
   [[nodiscard]] const Thunks& thunks() const { return thunks_; }
   [[nodiscard]] CodeCache& cache() { return cache_; }
@@ -97,11 +98,14 @@ class Translator final {
 
  private:
   friend struct TranslatorHelpers;
+  class ThunkWriter;
+  [[nodiscard]] bool translate(Block& block, bool plain);
   void emit_thunks();
-  [[nodiscard]] bool translate(Block& block);
   void link(u32 exit, Translation& to);
   void unlink(u32 exit);
   void kill(Translation& t);
+  [[nodiscard]] static bool current(const Translation& t);
+  void note_target(u64 rip, const Translation& t);
   [[nodiscard]] u8 live_through(Block& block, unsigned depth);
   [[nodiscard]] u8 live_at(Block& from, i64 target, unsigned depth);
   [[nodiscard]] Step leave_trap();
@@ -114,6 +118,7 @@ class Translator final {
   std::deque<Translation> translations_;  ///< in the order of their code
   std::vector<Exit> exits_;
   std::unordered_map<u64, std::vector<Translation*>> by_page_;
+  const u8* entry_ = nullptr;  ///< for run()
   u32 pending_ = no_exit;  ///< exit that led to Cpu::rip and may be linked
   u64 pending_rip_ = 0;
   static constexpr u32 no_exit = ~u32{0};

@@ -1,11 +1,12 @@
 #include "engine/soft/translate/translator_helpers.hpp"
 
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/runtime/block_cache.hpp"
 
 namespace bhyve::soft {
 
 void TranslatorHelpers::begin(Cpu& cpu, const Insn& insn, u32 descriptor) {
-  cpu.gpr[17] = cpu.translated.page + (descriptor >> 8);
+  cpu.gpr[17] = cpu.frame.page + (descriptor >> 8);
   cpu.current_ = &insn;
 }
 
@@ -32,9 +33,9 @@ u32 TranslatorHelpers::missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descri
   Cpu::Place place;
   const mem::Prot access = write ? mem::Prot::write : mem::Prot::read;
   bool hit = false;
-  if (size != by_handler && cpu.tlb_ != &cpu.never_hits_ && x86::is_canonical(linear) &&
+  if (size != by_handler && cpu.frame.tlb != &cpu.never_hits_ && x86::is_canonical(linear) &&
       (linear & page_mask) + size <= page_size && cpu.resolve(linear, access, false, place)) {
-    const Tlb::Entry& e = cpu.tlb_->at(linear);
+    const Tlb::Entry& e = cpu.frame.tlb->at(linear);
     hit = Tlb::hits(write ? e.write : e.read, linear, size);
   } else {
     cpu.s.cr2 = cr2;
@@ -52,6 +53,20 @@ u32 TranslatorHelpers::read_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 d
 }
 u32 TranslatorHelpers::write_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor) {
   return missed(cpu, linear, insn, descriptor, true);
+}
+
+u32 TranslatorHelpers::jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor) {
+  begin(cpu, insn, descriptor);
+  ++cpu.translator_.counters.jump_misses;
+  TranslatedFrame& f = cpu.frame;
+  const u64 page = f.linear, index = f.temporary[0] / 2;
+  const u64 target = page | ((index ^ page >> page_shift) & page_mask);
+  if (const Block* b = cpu.blocks_->quick(target); b && b->translation) {
+    cpu.translator_.note_target(target, *b->translation);
+    f.linear = target;
+    return 0;
+  }
+  return static_cast<u32>(insn.fn(cpu, insn));
 }
 
 }  // namespace bhyve::soft

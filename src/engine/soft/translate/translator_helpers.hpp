@@ -27,6 +27,9 @@ struct TranslatorHelpers final {
   /// whole instruction; else a Step to leave with.
   static u32 read_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor);
   static u32 write_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor);
+  /// An indirect branch found no code for its target, whose page is in TranslatedFrame::linear and whose
+  /// index in `temporary`. 0: it will find it now, the target is in `linear`; else a Step to leave with.
+  static u32 jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor);
 
  private:
   static u32 missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor, bool write);

@@ -1,8 +1,10 @@
 // The code around translated blocks: entering, leaving, and calling C++ on the Cpu's own stack.
+#include <cstddef>
+
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/translate/host_code.hpp"
-#include "engine/soft/translate/translator_helpers.hpp"
 #include "engine/soft/translate/translator.hpp"
+#include "engine/soft/translate/translator_helpers.hpp"
 
 namespace bhyve::soft {
 
@@ -10,147 +12,212 @@ namespace {
 
 constexpr u8 callee_saved[] = {host::rbx, host::rbp, host::r12, host::r13, host::r14, host::r15};
 
-/// Pieces that the thunks are made of. `above`: what has been pushed since RSP was the Cpu.
-class ThunkWriter final {
- public:
-  ThunkWriter(HostCode& code, Translator& t) : c_(code), t_(t) {}
+using Helper = const void*;
+template <class F>
+Helper helper(F* function) {
+  return reinterpret_cast<Helper>(function);
+}
 
-  void spill(i32 above) {
-    for (u8 g = 0; g < 16; ++g)
-      if (host::of_guest[g] != host::in_memory) c_.store({host::cpu, above + g * 8}, host::of_guest[g]);
+}  // namespace
+
+/// Writes the thunks. `above`: what has been pushed since RSP was the Cpu.
+class Translator::ThunkWriter final {
+ public:
+  ThunkWriter(HostCode& code, Translator& t) : c_(code), t_(t), frame_(t.cpu_.frame), state_(t.cpu_.translated) {}
+
+  /// u32 enter(Cpu*, const u8* code)
+  const u8* enter() {
+    const u8* entry = here();
+    for (const u8 r : callee_saved) {
+      if (r >= 8) c_.byte(0x41);
+      c_.byte(0x50u | (r & 7u));
+    }
+    c_.store({host::rdi, t_.offset(state_.host_rsp)}, host::rsp);
+    c_.move(host::rsp, host::rdi);
+    c_.move(host::s0, host::rsi);
+    reload(0);
+    c_.byte(0x41), c_.byte(0xff), c_.modrm(4, host::s0);  // jmp s0
+    return entry;
   }
-  void reload(i32 above) {
+
+  /// eax = LeaveCode, registers spilled, RSP = Cpu.
+  const u8* leave() {
+    const u8* entry = here();
+    leave_ = c_.at();
+    c_.load(host::rsp, at(state_.host_rsp));
+    for (unsigned n = sizeof callee_saved; n-- > 0;) {
+      if (callee_saved[n] >= 8) c_.byte(0x41);
+      c_.byte(0x58u | (callee_saved[n] & 7u));
+    }
+    c_.byte(0xc3);
+    return entry;
+  }
+
+  /// s0d = what TranslatedState::exit is to be.
+  const u8* leaving(LeaveCode code) {
+    const u8* entry = here();
+    c_.rm(0x89, host::s0, at(state_.exit), false);
+    spill(0);
+    c_.move_imm(host::rax, static_cast<u64>(code));
+    c_.jump(leave_);
+    return entry;
+  }
+
+  /// The signal handler leads here; s0 and s1 are free, the flags still those of the trap.
+  const u8* trap() {
+    const u8* entry = here();
+    c_.move(host::s0, host::rax);
+    c_.byte(0x9f), c_.byte(0x0f), c_.byte(0x90), c_.byte(0xc0);  // lahf; seto al
+    c_.byte(0x66);
+    c_.rm(0x89, host::rax, at(state_.trap_flags), false);        // mov [trap_flags], ax
+    c_.move(host::rax, host::s0);
+    spill(0);
+    c_.move_imm(host::rax, static_cast<u64>(LeaveCode::trap));
+    c_.jump(leave_);
+    return entry;
+  }
+
+  /// s0 = Insn; pushed: descriptor, return address. Executes it by the interpreter.
+  const u8* callout(Helper function) {
+    const u8* entry = here();
+    spill(above);
+    c_.move(host::rsi, host::s0);
+    call(function, host::rdx);
+    c_.rr(0x85, host::rax, host::rax, false);  // test eax, eax
+    u8* out = c_.jump_if(cc::nz);
+    reload(above);
+    ret_8();
+    leave_at(out);
+    return entry;
+  }
+
+  /// s0 = linear address, s1 = Insn; pushed: descriptor, return address. Comes back to look again, or
+  /// five bytes further when the instruction has been executed.
+  const u8* missed(Helper function) {
+    const u8* entry = here();
+    spill(above);
+    c_.store(at(frame_.linear, above), host::s0);
+    c_.move(host::rsi, host::s0);
+    c_.move(host::rdx, host::s1);
+    call(function, host::rcx);
+    c_.alu_imm(op::cmp, host::rax, 0, false);
+    u8* done = c_.jump_if(cc::ne);
+    look_again();
+    c_.here(done);
+    c_.alu_imm(op::cmp, host::rax, static_cast<i32>(LeaveCode::executed), false);
+    u8* out = c_.jump_if(cc::ne);
+    c_.rm(0x83, 0, {host::cpu, 0});  // add qword [rsp], 5
+    c_.byte(5);
+    reload(above);
+    ret_8();
+    leave_at(out);
+    return entry;
+  }
+
+  /// s1 = Insn; TranslatedFrame has page and index; pushed: descriptor, return address. Comes back to
+  /// look again with the target in s0.
+  const u8* jump_missed(Helper function) {
+    const u8* entry = here();
+    spill(above);
+    c_.move(host::rsi, host::s1);
+    call(function, host::rdx);
+    c_.rr(0x85, host::rax, host::rax, false);
+    u8* out = c_.jump_if(cc::nz);
+    look_again();
+    leave_at(out);
+    return entry;
+  }
+
+  /// s0 = linear address in the stack -> its offset in the page that TranslatedFrame now has for the
+  /// stack, or something beyond a page when the Tlb has none that may be written. Changes s1.
+  const u8* stack_missed() {
+    constexpr i32 pushed = 8;
+    constexpr i32 write = offsetof(Tlb::Entry, write), addend = offsetof(Tlb::Entry, addend);
+    const u8* entry = here();
+    c_.rr(0x8b, host::s1, host::s0, false);
+    c_.byte(0x41), c_.byte(0xc1);  // shr s1d, 7
+    c_.modrm(5, host::s1);
+    c_.byte(page_shift - 5);
+    c_.alu_imm(op::and_, host::s1, (Tlb::entries - 1) << 5, false);
+    c_.rm(0x03, host::s1, at(frame_.tlb, pushed));
+    c_.rm(0x03, host::s0, {host::s1, write});
+    c_.alu_imm(op::cmp, host::s0, page_mask);
+    u8* none = c_.jump_if(cc::a);
+    c_.store(at(frame_.temporary, pushed), host::rax);
+    c_.load(host::rax, {host::s1, write});
+    c_.store(at(frame_.stack_key, pushed), host::rax);
+    c_.load(host::rax, {host::s1, addend});
+    c_.store(at(frame_.stack_addend, pushed), host::rax);
+    c_.load(host::rax, at(frame_.temporary, pushed));
+    c_.here(none);
+    c_.byte(0xc3);
+    return entry;
+  }
+
+ private:
+  static constexpr i32 above = 16;  ///< descriptor and return address
+
+  const u8* here() {
+    while (c_.size() % 16) c_.byte(0xcc);
+    return t_.cache_.executable(c_.at());
+  }
+  HostMem home(u8 guest, i32 pushed) { return {host::cpu, pushed + t_.offset(t_.cpu_.gpr) + guest * 8}; }
+  void spill(i32 pushed) {
     for (u8 g = 0; g < 16; ++g)
-      if (host::of_guest[g] != host::in_memory) c_.load(host::of_guest[g], {host::cpu, above + g * 8});
+      if (host::of_guest[g] != host::in_memory) c_.store(home(g, pushed), host::of_guest[g]);
+  }
+  void reload(i32 pushed) {
+    for (u8 g = 0; g < 16; ++g)
+      if (host::of_guest[g] != host::in_memory) c_.load(host::of_guest[g], home(g, pushed));
   }
   template <class T>
-  HostMem at(const T& member, i32 above = 0) {
-    return {host::cpu, above + t_.offset(member)};
+  HostMem at(const T& member, i32 pushed = 0) {
+    return {host::cpu, pushed + t_.offset(member)};
   }
-  void call(const void* function) {
+  /// function(Cpu&, ..., descriptor in `last`)
+  void call(Helper function, u8 last) {
+    c_.lea(host::rdi, {host::cpu, above});
+    c_.rm(0x8b, last, {host::cpu, 8}, false);
     c_.move_imm(host::rax, reinterpret_cast<u64>(function));
     c_.byte(0xff), c_.modrm(2, host::rax);
   }
+  void look_again() {
+    reload(above);
+    c_.load(host::s0, at(frame_.linear, above));
+    ret_8();
+  }
+  void leave_at(u8* from) {
+    c_.here(from);
+    c_.lea(host::rsp, {host::cpu, above});
+    c_.jump(leave_);
+  }
   void ret_8() { c_.byte(0xc2), c_.byte(8), c_.byte(0); }
 
- private:
   HostCode& c_;
   Translator& t_;
+  TranslatedFrame& frame_;
+  TranslatedState& state_;
+  const u8* leave_ = nullptr;
 };
-
-}  // namespace
 
 void Translator::emit_thunks() {
   HostCode c(cache_.begin(), cache_.end());
   ThunkWriter w(c, *this);
-  TranslatedState& t = cpu_.translated;
-  const auto here = [&] {
-    while (c.size() % 16) c.byte(0xcc);
-    return cache_.executable(c.at());
-  };
-
-  // u32 enter(Cpu*, const u8* code)
-  thunks_.enter = here();
-  for (const u8 r : callee_saved) {
-    if (r >= 8) c.byte(0x41);
-    c.byte(0x50u | (r & 7u));
-  }
-  c.store({host::rdi, offset(t.host_rsp)}, host::rsp);
-  c.move(host::rsp, host::rdi);
-  c.move(host::s0, host::rsi);
-  w.reload(0);
-  c.byte(0x41), c.byte(0xff), c.modrm(4, host::s0);  // jmp s0
-
-  // eax = LeaveCode, registers spilled, RSP = Cpu
-  thunks_.leave = here();
-  c.load(host::rsp, w.at(t.host_rsp));
-  for (unsigned n = sizeof callee_saved; n-- > 0;) {
-    if (callee_saved[n] >= 8) c.byte(0x41);
-    c.byte(0x58u | (callee_saved[n] & 7u));
-  }
-  c.byte(0xc3);
-  const u8* leave = cache_.writable(thunks_.leave);
-
-  // s0d = what TranslatedState::exit is to be
-  const auto leaving = [&](LeaveCode code) {
-    const u8* entry = here();
-    c.rm(0x89, host::s0, w.at(t.exit), false);
-    w.spill(0);
-    c.move_imm(host::rax, static_cast<u64>(code));
-    c.jump(leave);
-    return entry;
-  };
-  thunks_.exit_unlinked = leaving(LeaveCode::unlinked);
-  thunks_.exit_poll = leaving(LeaveCode::poll);
-  thunks_.exit_here = leaving(LeaveCode::here);
-
-  // The signal handler leads here; s0 and s1 are free, the flags still those of the trap.
-  thunks_.trap = here();
-  c.move(host::s0, host::rax);
-  c.byte(0x9f), c.byte(0x0f), c.byte(0x90), c.byte(0xc0);  // lahf; seto al
-  c.byte(0x66);
-  c.rm(0x89, host::rax, w.at(t.trap_flags), false);        // mov [trap_flags], ax
-  c.move(host::rax, host::s0);
-  w.spill(0);
-  c.move_imm(host::rax, static_cast<u64>(LeaveCode::trap));
-  c.jump(leave);
-
-  // s0 = Insn; pushed: descriptor, return address. Executes it by the interpreter.
-  const auto calling = [&](const void* function) {
-    constexpr i32 above = 16;
-    const u8* entry = here();
-    w.spill(above);
-    c.lea(host::rdi, {host::cpu, above});
-    c.move(host::rsi, host::s0);
-    c.rm(0x8b, host::rdx, {host::cpu, 8}, false);
-    w.call(function);
-    c.rr(0x85, host::rax, host::rax, false);  // test eax, eax
-    u8* out = c.jump_if(cc::nz);
-    w.reload(above);
-    w.ret_8();
-    c.here(out);
-    c.lea(host::rsp, {host::cpu, above});
-    c.jump(leave);
-    return entry;
-  };
-  thunks_.callout = calling(reinterpret_cast<const void*>(&TranslatorHelpers::callout));
-  thunks_.callout_live = calling(reinterpret_cast<const void*>(&TranslatorHelpers::callout_live));
-
-  // s0 = linear address, s1 = Insn; pushed: descriptor, return address. Comes back to look again, or
-  // five bytes further when the instruction has been executed.
-  const auto missing = [&](const void* function) {
-    constexpr i32 above = 16;
-    const u8* entry = here();
-    w.spill(above);
-    c.store(w.at(t.linear, above), host::s0);
-    c.lea(host::rdi, {host::cpu, above});
-    c.move(host::rsi, host::s0);
-    c.move(host::rdx, host::s1);
-    c.rm(0x8b, host::rcx, {host::cpu, 8}, false);
-    w.call(function);
-    c.alu_imm(op::cmp, host::rax, 0, false);
-    u8* done = c.jump_if(cc::ne);
-    w.reload(above);
-    c.load(host::s0, w.at(t.linear, above));
-    w.ret_8();
-    c.here(done);
-    c.alu_imm(op::cmp, host::rax, static_cast<i32>(LeaveCode::executed), false);
-    u8* out = c.jump_if(cc::ne);
-    c.rm(0x83, 0, {host::cpu, 0});  // add qword [rsp], 5
-    c.byte(5);
-    w.reload(above);
-    w.ret_8();
-    c.here(out);
-    c.lea(host::rsp, {host::cpu, above});
-    c.jump(leave);
-    return entry;
-  };
-  thunks_.read_missed = missing(reinterpret_cast<const void*>(&TranslatorHelpers::read_missed));
-  thunks_.write_missed = missing(reinterpret_cast<const void*>(&TranslatorHelpers::write_missed));
-
+  thunks_.enter = w.enter();
+  thunks_.leave = w.leave();
+  thunks_.exit_unlinked = w.leaving(LeaveCode::unlinked);
+  thunks_.exit_poll = w.leaving(LeaveCode::poll);
+  thunks_.exit_here = w.leaving(LeaveCode::here);
+  thunks_.trap = w.trap();
+  thunks_.callout = w.callout(helper(&TranslatorHelpers::callout));
+  thunks_.callout_live = w.callout(helper(&TranslatorHelpers::callout_live));
+  thunks_.read_missed = w.missed(helper(&TranslatorHelpers::read_missed));
+  thunks_.write_missed = w.missed(helper(&TranslatorHelpers::write_missed));
+  thunks_.jump_missed = w.jump_missed(helper(&TranslatorHelpers::jump_missed));
+  thunks_.stack_missed = w.stack_missed();
   cache_.commit(c.size());
   thunk_bytes_ = cache_.used();
-  t.trap_entry = thunks_.trap;
+  cpu_.translated.trap_entry = thunks_.trap;
 }
 
 }  // namespace bhyve::soft
