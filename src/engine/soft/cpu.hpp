@@ -109,6 +109,10 @@ class Cpu final {
   /// Drops all cached linear translations (CR3 load, CR0/CR4 changes ...).
   void flush_tlb(bool keep_global);
   void flush_tlb_page(Gva linear);
+  /// Drops those of one process-context identifier, but for global pages.
+  void flush_tlb_pcid(u64 pcid);
+  /// CR3 was loaded; `keep`: what was cached under its PCID is still good (SDM vol. 3, 4.10.4.1).
+  void new_address_space(bool keep);
 
   // ---- faults and exits ---------------------------------------------------------------------
   Step raise(x86::Vector v) { return raise(Fault{v, false, 0}); }
@@ -377,9 +381,14 @@ class Cpu final {
   void finish_code_writes();
   void drop_written_code();
   void new_code_mapping(bool keep_supervisor);
+  void use_key();
+  [[nodiscard]] u64 pcid() const { return s.cr4 & x86::cr4::pcide ? s.cr3 & x86::cr3::pcid_mask : 0; }
+  void forget_other_spaces();
   void note_code(u64 la);
-  /// Every store looks again whether its page may be written.
+  /// Every store looks again whether its page may be written; or those to one guest-physical page.
   void revoke_writes();
+  void revoke_writes(Gpa page);
+  void note_writer(const Tlb& tlb, u64 la, Gpa page);
   [[nodiscard]] Block* find_block();
   [[nodiscard]] Block* find_block_slow();
   [[nodiscard]] bool trustworthy(Block& b, u64 la, const Place& p, bool& lasting);
@@ -388,8 +397,26 @@ class Cpu final {
   Block* publish_block(const Insn* insns, unsigned count, const u8* raw, unsigned bytes, Gpa gpa);
   u64 watch_page(Gpa gpa, u32& word);
 
-  enum Context : u8 { supervisor_smap, supervisor_plain, user, contexts };
-  std::array<Tlb, contexts> tlbs_;
+  /// What is known of an address space whose user pages have a Tlb of their own. Supervisor accesses
+  /// have one for all: only global pages outlive a change of the address space there.
+  struct Space {
+    u64 pcid = no_pcid;
+    u64 key = 0;         ///< user_key_ while it is current
+    u64 last_used = 0;
+    std::array<u64, 64> code{};  ///< hashed pages of the lower half that code was found in
+  };
+  static constexpr u64 no_pcid = ~u64{0};
+  static constexpr unsigned spaces = 6;  ///< as many as Linux uses
+  std::array<Space, spaces> spaces_{};
+  unsigned space_ = 0;                   ///< the current one
+  u64 space_clock_ = 0;
+  enum Context : u8 { supervisor_smap, supervisor_plain, user };
+  std::array<Tlb, user + spaces> tlbs_;  ///< then `user` of each space
+  /// By hashed guest-physical page: the one Tlb entry that allows to write it (1 + its number among those
+  /// of all Tlbs), or `many`. What is noted may be gone.
+  static constexpr unsigned writers = 4096;
+  static constexpr u32 many_writers = ~u32{0};
+  std::array<u32, writers> writers_{};
   Tlb never_hits_;      ///< chosen while every access needs a look
   struct NestedEntry {
     u64 read = 1, write = 1, exec = 1;  ///< guest-physical page when allowed
@@ -412,7 +439,7 @@ class Cpu final {
   u64 keys_ = 0;                       ///< mapping keys given out so far
   u64 supervisor_key_ = 0, user_key_ = 0;
   bool supervisor_private_ = false;    ///< the supervisor's key covers more than global high pages
-  std::array<u64, 64> user_code_{};    ///< hashed pages of the lower half that code was found in
+  bool global_user_code_ = false;      ///< users may have run code in a global page
   u64 gates_cr0_ = 0, gates_cr4_ = 0, gates_xcr0_ = 0;  ///< that the gates were computed from
   /// Pages of code that somebody wrote to; guarded by its lock. More than fit: all are suspected.
   struct WrittenPages {

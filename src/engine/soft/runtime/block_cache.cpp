@@ -10,11 +10,11 @@ BlockCache::~BlockCache() = default;
 Block* BlockCache::find(Gpa gpa, CodeSize size) {
   Block** link = &buckets_[bucket(gpa)];
   while (Block* b = *link) {
-    if (!b->current()) {
+    if (b->gpa == gpa.value() && b->code_size == size) {
+      if (b->current()) return b;
       *link = b->next;
       continue;
     }
-    if (b->gpa == gpa.value() && b->code_size == size) return b;
     link = &b->next;
   }
   return nullptr;

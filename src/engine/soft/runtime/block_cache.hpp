@@ -63,12 +63,10 @@ class BlockCache final {
     return j.rip == rip && j.key == key_ && j.block->current() ? j.block : nullptr;
   }
   void remember(u64 rip, Block* block) { jumps_[hash(rip)] = {rip, key_, block}; }
-  /// The mode part of the key: code size and privilege.
-  void set_mode(u8 mode) { key_ = (key_ & ~u64{0xff}) | mode; }
-  /// Linear addresses may mean other pages from now on.
-  void new_mapping() { key_ += 0x100; }
+  /// Names the mapping from rip to bytes, privilege and code size that find_quick() is to look under.
+  void set_key(u64 key) { key_ = key; }
 
-  /// A valid block at this place, or nullptr. Stale ones met on the way are dropped.
+  /// A valid block at this place, or nullptr. Stale ones of this place are dropped.
   [[nodiscard]] Block* find(Gpa gpa, CodeSize size);
   /// Room for a block; the caller fills it and inserts it. May drop every other block.
   [[nodiscard]] Block* allocate(unsigned insns, unsigned bytes);
@@ -79,7 +77,7 @@ class BlockCache final {
   void clear();
 
  private:
-  static constexpr unsigned jump_count = 4096, bucket_count = 1 << 16;
+  static constexpr unsigned jump_count = 16384, bucket_count = 1 << 16;
   static constexpr usize chunk_size = 1 << 20, chunk_limit = 96, reserve = 4096;
   struct Jump {
     u64 rip = 1, key = 0;
@@ -90,7 +88,7 @@ class BlockCache final {
     return static_cast<unsigned>(gpa.value() * 0x9e37'79b9'7f4a'7c15 >> 48);
   }
 
-  u64 key_ = 0x100;
+  u64 key_ = 0;
   std::array<Jump, jump_count> jumps_{};
   std::vector<Block*> buckets_;
   std::vector<std::unique_ptr<std::byte[]>> chunks_;

@@ -118,11 +118,15 @@ u64 Cpu::watch_page(Gpa gpa, u32& word) {
   vm_.begin_watch();
   const auto watch = vm_.space.code_pages().watch(gpa.page_number());
   word = watch.word;
-  const u64 epoch = watch.is_new || vm_.others_watch() ? vm_.new_code_epoch(*this)
-                                                       : vm_.code_epoch();
+  const bool begins = watch.is_new || vm_.others_watch();
+  const u64 epoch = begins ? vm_.new_code_epoch(*this) : vm_.code_epoch();
   vm_.end_watch();
   if (epoch != code_seen_.load(std::memory_order_relaxed)) {
-    revoke_writes();
+    // Nobody else began to watch a page since this vCPU last forgot its write tags: one page is enough.
+    if (begins && epoch == code_seen_.load(std::memory_order_relaxed) + 1)
+      revoke_writes(gpa.page());
+    else
+      revoke_writes();
     code_seen_.store(epoch, std::memory_order_seq_cst);
   }
   return epoch;

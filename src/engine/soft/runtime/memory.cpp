@@ -11,7 +11,7 @@ using x86::Seg;
 Tlb& Cpu::tlb_for(bool system) {
   const bool smap = s.cr4 & x86::cr4::smap;
   if (system) return tlbs_[smap ? supervisor_smap : supervisor_plain];
-  if (cpl_ == 3) return tlbs_[user];
+  if (cpl_ == 3) return tlbs_[user + space_];
   const bool allowed = !smap || (sysflags & x86::rflags::ac);
   return tlbs_[allowed ? supervisor_plain : supervisor_smap];
 }
@@ -67,7 +67,7 @@ bool Cpu::resolve(u64 la, Prot access, bool system, Place& out) {
   out.code = writing && watched;
   const Gpa gpa_page = r.gpa.page();
   if (d.page != page + 1 || d.gpa != gpa_page) tlb.clear(la);
-  tlb.note(la);
+  tlb.note(la, r.global);
   d = {d.exec, page + 1, gpa_page, r.global, r.large};
   if (r.large) large_pages_[la >> 27 & 63] |= bit(la >> 21 & 63);
   if (r.huge) huge_pages_ |= bit(la >> 30 & 63);
@@ -81,7 +81,10 @@ bool Cpu::resolve(u64 la, Prot access, bool system, Place& out) {
   const bool may_write = r.writable || (!is_user && !(s.cr0 & x86::cr0::wp));
   const bool nested_dirty = nested_[r.gpa.page_number() & (nested_entries - 1)].write ==
                             gpa_page.value();
-  if (r.dirty && may_write && nested_dirty && !watched) e.write = Tlb::key(page);
+  if (r.dirty && may_write && nested_dirty && !watched) {
+    e.write = Tlb::key(page);
+    note_writer(tlb, la, gpa_page);
+  }
   return true;
 }
 

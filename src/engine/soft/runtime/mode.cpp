@@ -92,8 +92,7 @@ void Cpu::update_mode() {
   Tlb* const tlb = look ? &never_hits_ : &tlb_for(false);
   if (tlb != frame.tlb) frame.stack_key = TranslatedFrame::no_stack;
   frame.tlb = tlb;
-  blocks_->set_mode(static_cast<u8>(static_cast<u8>(code_size_) | (cpl_ == 3 ? 4 : 0)));
-  frame.key = cpl_ == 3 ? user_key_ : supervisor_key_;
+  use_key();
   if (((s.cr0 ^ gates_cr0_) | (s.cr4 ^ gates_cr4_) | (s.xcr0 ^ gates_xcr0_))) update_gates();
 }
 
@@ -109,12 +108,13 @@ void Cpu::update_gates() {
 /// does not have in global pages of the upper half. A key combines with the address of a page by XOR:
 /// 12 bits lie in the page's offset, 15 above canonical addresses' own.
 void Cpu::new_code_mapping(bool keep_supervisor) {
-  blocks_->new_mapping();
   // A key with no bits in the page's offset could turn a page into the tag of an empty entry. And when
   // those bits come again, what was noted under them may not be met with addresses that differ above.
   if (((keys_ += 2) & page_mask) == 0) {
     translated.jumps.fill({});
+    forget_other_spaces();
     keys_ += 2;
+    keep_supervisor = false;
   }
   if (keys_ >= bit(27)) {  // once in a blue moon: old keys may be in use
     fpu.park();
@@ -123,29 +123,81 @@ void Cpu::new_code_mapping(bool keep_supervisor) {
     keep_supervisor = false;
   }
   const auto key = [](u64 n) { return (n & page_mask) | n >> page_shift << 48; };
-  user_key_ = key(keys_);
-  user_code_.fill(0);
+  user_key_ = spaces_[space_].key = key(keys_);
+  spaces_[space_].code.fill(0);
   if (!keep_supervisor || supervisor_private_) {
     supervisor_key_ = key(keys_ + 1);
     supervisor_private_ = false;
   }
+  use_key();
+}
+
+/// The keys of the current privilege and code size.
+void Cpu::use_key() {
   frame.key = cpl_ == 3 ? user_key_ : supervisor_key_;
+  blocks_->set_key(frame.key | (u64{1} + static_cast<u8>(code_size_)) << page_shift);
 }
 
 /// Code was found at this linear address and will be found there again without a walk.
 void Cpu::note_code(u64 la) {
   const bool high = la >> 63;
-  if (!high) user_code_[la >> 18 & 63] |= bit(la >> page_shift & 63);
-  if (cpl_ == 3) return;
+  if (!high) spaces_[space_].code[la >> 18 & 63] |= bit(la >> page_shift & 63);
   const Tlb::Detail& d = tlb_for(false).detail(la);
-  if (!high || d.page != (la & ~page_mask) + 1 || !d.global) supervisor_private_ = true;
+  const bool global = d.page == (la & ~page_mask) + 1 && d.global;
+  if (global && (!high || cpl_ == 3)) global_user_code_ = true;
+  if (cpl_ != 3 && (!high || !global)) supervisor_private_ = true;
+}
+
+void Cpu::forget_other_spaces() {
+  for (unsigned k = 0; k < spaces; ++k) {
+    if (k == space_ || spaces_[k].pcid == no_pcid) continue;
+    spaces_[k].pcid = no_pcid;
+    tlbs_[user + k].flush(false);
+  }
 }
 
 void Cpu::flush_tlb(bool keep_global) {
   for (Tlb& t : tlbs_) t.flush(keep_global);
   frame.stack_key = TranslatedFrame::no_stack;
-  if (!keep_global) large_pages_.fill(0), huge_pages_ = 0;
+  if (!keep_global) large_pages_.fill(0), huge_pages_ = 0, global_user_code_ = false;
+  forget_other_spaces();
+  spaces_[space_].pcid = pcid();
   new_code_mapping(keep_global);
+}
+
+void Cpu::flush_tlb_pcid(u64 which) {
+  if (which == pcid()) return new_address_space(false);
+  for (unsigned k = 0; k < spaces; ++k) {
+    if (spaces_[k].pcid != which) continue;
+    spaces_[k].pcid = no_pcid;
+    tlbs_[user + k].flush(false);
+  }
+}
+
+void Cpu::new_address_space(bool keep) {
+  const u64 wanted = pcid();
+  unsigned k = 0, oldest = 0;
+  while (k < spaces && spaces_[k].pcid != wanted) {
+    if (spaces_[k].last_used < spaces_[oldest].last_used) oldest = k;
+    ++k;
+  }
+  if (k == spaces) {
+    k = oldest;
+    tlbs_[user + k].flush(false);
+    spaces_[k].pcid = wanted;
+    keep = false;
+  }
+  space_ = k;
+  spaces_[k].last_used = ++space_clock_;
+  if (!keep) tlbs_[user + k].flush(true);
+  tlbs_[supervisor_smap].flush(true);
+  tlbs_[supervisor_plain].flush(true);
+  if (keep && !supervisor_private_)
+    user_key_ = spaces_[k].key;
+  else
+    new_code_mapping(true);
+  update_mode();
+  frame.stack_key = TranslatedFrame::no_stack;
 }
 
 void Cpu::flush_tlb_page(Gva linear) {
@@ -160,13 +212,29 @@ void Cpu::flush_tlb_page(Gva linear) {
   frame.stack_key = TranslatedFrame::no_stack;
   // Most pages that are flushed singly hold data.
   const bool high = la >> 63;
-  const bool code = user_code_[la >> 18 & 63] >> (la >> page_shift & 63) & 1;
+  const bool code = spaces_[space_].code[la >> 18 & 63] >> (la >> page_shift & 63) & 1;
+  if (global_user_code_) forget_other_spaces();
   if (high || large || code) new_code_mapping(!high);
 }
 
 void Cpu::revoke_writes() {
   for (Tlb& t : tlbs_) t.flush_writes();
+  writers_.fill(0);
   frame.stack_key = TranslatedFrame::no_stack;
+}
+
+void Cpu::revoke_writes(Gpa page) {
+  u32& writer = writers_[page.page_number() & (writers - 1)];
+  if (writer == many_writers) return revoke_writes();
+  if (writer) tlbs_[(writer - 1) / Tlb::entries].drop_write((writer - 1) % Tlb::entries, page);
+  writer = 0;
+  frame.stack_key = TranslatedFrame::no_stack;
+}
+
+void Cpu::note_writer(const Tlb& tlb, u64 la, Gpa page) {
+  u32& writer = writers_[page.page_number() & (writers - 1)];
+  const u32 n = 1 + static_cast<u32>(&tlb - tlbs_.data()) * Tlb::entries + Tlb::index(la);
+  writer = writer == 0 || writer == n ? n : many_writers;
 }
 
 u64 Cpu::guest_tsc() const {

@@ -2,25 +2,27 @@
 
 namespace bhyve::soft {
 
-void Tlb::note(u64 linear) {
+void Tlb::note(u64 linear, bool global) {
+  Log& log = global ? global_ : local_;
   const unsigned n = index(linear);
-  if (noted_[n]) return;
-  noted_[n] = true;
-  used_[used_count_++] = static_cast<u16>(n);
+  if (log.noted[n]) return;
+  log.noted[n] = true;
+  log.index[log.count++] = static_cast<u16>(n);
 }
 
 void Tlb::flush(bool keep_global) {
-  unsigned kept = 0;
-  for (unsigned k = 0; k < used_count_; ++k) {
-    const unsigned n = used_[k];
-    if (keep_global && details_[n].global) {
-      used_[kept++] = static_cast<u16>(n);
-      continue;
-    }
-    drop(n);
-    noted_[n] = false;
+  for (unsigned k = 0; k < local_.count; ++k) {
+    const unsigned n = local_.index[k];
+    if (!details_[n].global) drop(n);
+    local_.noted[n] = false;
   }
-  used_count_ = kept;
+  local_.count = 0;
+  if (keep_global) return;
+  for (unsigned k = 0; k < global_.count; ++k) {
+    drop(global_.index[k]);
+    global_.noted[global_.index[k]] = false;
+  }
+  global_.count = 0;
 }
 
 void Tlb::flush_page(u64 linear) {
@@ -29,14 +31,14 @@ void Tlb::flush_page(u64 linear) {
 }
 
 void Tlb::flush_large(u64 linear) {
-  for (unsigned k = 0; k < used_count_; ++k) {
-    const Detail& d = details_[used_[k]];
-    if (d.large && ((d.page - 1) ^ linear) < GiB) drop(used_[k]);
-  }
+  for_used([&](unsigned n) {
+    const Detail& d = details_[n];
+    if (d.large && ((d.page - 1) ^ linear) < GiB) drop(n);
+  });
 }
 
 void Tlb::flush_writes() {
-  for (unsigned k = 0; k < used_count_; ++k) table_[used_[k]].write = none(used_[k]);
+  for_used([&](unsigned n) { table_[n].write = none(n); });
 }
 
 }  // namespace bhyve::soft

@@ -48,7 +48,7 @@ class Tlb final {
   /// Forgets what the entry of `linear` allows; the caller fills it anew.
   void clear(u64 linear) { drop(index(linear)); }
   /// Notes that the entry of `linear` is in use: flushes look only at those.
-  void note(u64 linear);
+  void note(u64 linear, bool global);
 
   void flush(bool keep_global);
   void flush_page(u64 linear);
@@ -56,6 +56,10 @@ class Tlb final {
   void flush_large(u64 linear);
   /// Drops write permission everywhere: some page is newly watched for code.
   void flush_writes();
+  /// The same for one entry, if it is of this guest-physical page.
+  void drop_write(unsigned n, Gpa gpa) {
+    if (details_[n].gpa == gpa) table_[n].write = none(n);
+  }
 
  private:
   /// The key of a page that is never looked up at `n`: page 0, which has entry 0, or page 1. (So an
@@ -67,9 +71,19 @@ class Tlb final {
   }
   std::array<Entry, entries> table_{};  ///< first member: translated code finds it at the Tlb's address
   std::array<Detail, entries> details_{};
-  std::array<u16, entries> used_{};   ///< indices of entries that were filled since the last flush
-  std::array<bool, entries> noted_{};
-  unsigned used_count_ = 0;
+  /// Indices of entries that were filled since the last flush. Those of global pages, which most
+  /// flushes leave alone, are noted apart; an entry may be in both.
+  struct Log {
+    std::array<u16, entries> index{};
+    std::array<bool, entries> noted{};
+    unsigned count = 0;
+  };
+  template <class F>
+  void for_used(F&& each) {
+    for (Log* log : {&local_, &global_})
+      for (unsigned k = 0; k < log->count; ++k) each(unsigned{log->index[k]});
+  }
+  Log local_, global_;
 };
 
 }  // namespace bhyve::soft

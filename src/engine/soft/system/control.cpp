@@ -73,9 +73,8 @@ bool set_cr3(Cpu& cpu, u64 value) {
     value = static_cast<u32>(value);
     if (cpu.pae_paging() && !cpu.load_pdptes(value)) return false;
   }
-  // Bit 63 only permits to keep translations of the new PCID; we drop them all the same.
   cpu.s.cr3 = value;
-  cpu.flush_tlb(true);
+  cpu.new_address_space(no_flush);
   return true;
 }
 
@@ -243,6 +242,8 @@ Step h_invpcid(Cpu& cpu, const Insn& i) {
     return cpu.gp0();
   if (type == 0 && (!pcids || pcid == (cpu.s.cr3 & x86::cr3::pcid_mask)))
     cpu.flush_tlb_page(Gva(address));
+  else if (type < 2)
+    cpu.flush_tlb_pcid(pcid);
   else
     cpu.flush_tlb(type != 2);
   return cpu.finish(i);

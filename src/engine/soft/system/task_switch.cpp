@@ -94,7 +94,7 @@ void commit(Cpu& cpu, const TaskRequest& q, const Descriptor& next, const TaskSt
 bool load_address_space(Cpu& cpu, const TaskState& t) {
   if (!(cpu.s.cr0 & x86::cr0::pg)) return true;
   cpu.s.cr3 = t.cr3;
-  cpu.flush_tlb(true);
+  cpu.new_address_space(false);
   return !(cpu.s.cr4 & x86::cr4::pae) || cpu.load_pdptes(t.cr3);
 }
 

@@ -109,6 +109,13 @@ bool Translator::arrived(Block& block) {
   return true;
 }
 
+const u8* Translator::enter(Block& block) {
+  pending_ = no_exit;
+  if (!arrived(block)) return nullptr;
+  cpu_.frame.page = cpu_.rip & ~page_mask;
+  return entry_;
+}
+
 /// Indirect jumps find the translation of the block at `rip`.
 void Translator::note_target(u64 rip, const Translation& t) {
   cpu_.translated.jumps[TranslatedState::jump_index(rip)] = {(rip & ~page_mask) ^ cpu_.frame.key,

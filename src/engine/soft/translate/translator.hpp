@@ -39,6 +39,8 @@ class Translator final {
   /// The block at Cpu::rip was found. Counts an execution and translates it when it has become hot.
   /// True: it has code, and run() is to be called; the exit that led here may now go straight to it.
   [[nodiscard]] bool arrived(Block& block);
+  /// Code for the block at Cpu::rip, to be jumped to from translated code; or nullptr.
+  [[nodiscard]] const u8* enter(Block& block);
   /// The page's bytes changed: its translations must not run again.
   void page_written(u64 page);
   /// Drops everything: the code cache is full, or blocks are about to be freed.

@@ -10,24 +10,46 @@ void TranslatorHelpers::begin(Cpu& cpu, const Insn& insn, u32 descriptor) {
   cpu.current_ = &insn;
 }
 
-u32 TranslatorHelpers::callout(Cpu& cpu, const Insn& insn, u32 descriptor) {
+/// A branch, or the end of an instruction after which the world has to be looked at anew: mostly there
+/// is nothing to see, and translated code goes on at Cpu::rip.
+u64 TranslatorHelpers::go_on(Cpu& cpu, Step step) {
+  if (step != Step::branch && step != Step::stop) return static_cast<u64>(step);
+  if (step == Step::stop) (void)cpu.settle(step);
+  const auto leave = static_cast<u64>(Step::branch);
+  if (cpu.frame.poll.load(std::memory_order_relaxed) || cpu.slow_ || cpu.s.interrupt_shadow ||
+      cpu.resume_single_)
+    return leave;
+  Block* block = cpu.find_block();
+  if (!block) return leave;  // the run loop meets the fault again
+  cpu.current_ = nullptr;
+  const u8* code = cpu.translator_.enter(*block);
+  return code ? reinterpret_cast<u64>(code) : leave;
+}
+
+u64 TranslatorHelpers::callout(Cpu& cpu, const Insn& insn, u32 descriptor) {
   begin(cpu, insn, descriptor);
   ++cpu.counters.callouts;
-  return static_cast<u32>(insn.fn(cpu, insn));
+  constexpr u8 any_rep = static_cast<u8>(Prefix::rep) | static_cast<u8>(Prefix::repne);
+  Step step;
+  do {
+    step = insn.fn(cpu, insn);
+  } while (step == Step::repeat && (insn.prefix & any_rep) &&
+           !cpu.frame.poll.load(std::memory_order_relaxed));
+  return step == Step::next ? 0 : go_on(cpu, step);
 }
 
-u32 TranslatorHelpers::callout_live(Cpu& cpu, const Insn& insn, u32 descriptor) {
-  const u32 step = callout(cpu, insn, descriptor);
-  if (step == 0) cpu.fpu.unpark();
-  return step;
+u64 TranslatorHelpers::callout_live(Cpu& cpu, const Insn& insn, u32 descriptor) {
+  const u64 result = callout(cpu, insn, descriptor);
+  if (result == 0) cpu.fpu.unpark();
+  return result;
 }
 
-u32 TranslatorHelpers::missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor, bool write) {
+u64 TranslatorHelpers::missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor, bool write) {
   ++cpu.counters.translated_misses;
   begin(cpu, insn, descriptor);
   const unsigned size = descriptor & 0xff;
   const bool live = cpu.fpu.live();
-  u32 result = 0;
+  u64 result = 0;
   // What can be mapped is, quietly; whatever goes wrong the interpreter finds in its own order.
   const u64 cr2 = cpu.s.cr2;
   Cpu::Place place;
@@ -42,20 +64,20 @@ u32 TranslatorHelpers::missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descri
   }
   if (!hit) {
     const Step st = insn.fn(cpu, insn);
-    result = st == Step::next ? static_cast<u32>(LeaveCode::executed) : static_cast<u32>(st);
+    result = st == Step::next ? static_cast<u64>(LeaveCode::executed) : go_on(cpu, st);
   }
-  if (live) cpu.fpu.unpark();
+  if (live && result <= static_cast<u64>(LeaveCode::executed)) cpu.fpu.unpark();
   return result;
 }
 
-u32 TranslatorHelpers::read_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor) {
+u64 TranslatorHelpers::read_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor) {
   return missed(cpu, linear, insn, descriptor, false);
 }
-u32 TranslatorHelpers::write_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor) {
+u64 TranslatorHelpers::write_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor) {
   return missed(cpu, linear, insn, descriptor, true);
 }
 
-u32 TranslatorHelpers::jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor) {
+u64 TranslatorHelpers::jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor) {
   begin(cpu, insn, descriptor);
   ++cpu.translator_.counters.jump_misses;
   TranslatedFrame& f = cpu.frame;
@@ -66,7 +88,7 @@ u32 TranslatorHelpers::jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor) {
     f.linear = target;
     return 0;
   }
-  return static_cast<u32>(insn.fn(cpu, insn));
+  return go_on(cpu, insn.fn(cpu, insn));
 }
 
 }  // namespace bhyve::soft

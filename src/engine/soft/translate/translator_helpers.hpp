@@ -16,23 +16,27 @@ enum class LeaveCode : u32 {
 /// What translated code calls. `descriptor`: bits 31..8 = the block's offset in its page, 7..0 =
 /// bytes of the access. Run on the Cpu's own stack, with the guest's registers spilled and, maybe,
 /// its vector state live: nothing here may use vector registers.
+///
+/// They return 0 to go on behind the instruction (or, after a miss, to look again), an address of
+/// translated code to go on there, or a Step or LeaveCode to leave with.
 struct TranslatorHelpers final {
   /// Instead of a size: the instruction is left to the interpreter, whatever the TLB says.
   static constexpr u8 by_handler = 0;
-  /// Executes an instruction by the interpreter's handler. Returns a Step.
-  static u32 callout(Cpu& cpu, const Insn& insn, u32 descriptor);
+  /// Executes an instruction by the interpreter's handler.
+  static u64 callout(Cpu& cpu, const Insn& insn, u32 descriptor);
   /// The same; the vector state is live after Step::next.
-  static u32 callout_live(Cpu& cpu, const Insn& insn, u32 descriptor);
-  /// A data access missed the TLB. 0: it will hit now; LeaveCode::executed: the interpreter did the
-  /// whole instruction; else a Step to leave with.
-  static u32 read_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor);
-  static u32 write_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor);
+  static u64 callout_live(Cpu& cpu, const Insn& insn, u32 descriptor);
+  /// A data access missed the TLB. LeaveCode::executed: the interpreter did the whole instruction.
+  static u64 read_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor);
+  static u64 write_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor);
   /// An indirect branch found no code for its target, whose page is in TranslatedFrame::linear and whose
-  /// index in `temporary`. 0: it will find it now, the target is in `linear`; else a Step to leave with.
-  static u32 jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor);
+  /// index in `temporary`. 0: it will find it now, the target is in `linear`.
+  static u64 jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor);
 
  private:
-  static u32 missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor, bool write);
+  /// What follows an instruction that came to `step`, other than Step::next.
+  static u64 go_on(Cpu& cpu, Step step);
+  static u64 missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor, bool write);
   static void begin(Cpu& cpu, const Insn& insn, u32 descriptor);
 };
 

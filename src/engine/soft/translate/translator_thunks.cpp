@@ -83,7 +83,7 @@ class Translator::ThunkWriter final {
     spill(above);
     c_.move(host::rsi, host::s0);
     call(function, host::rdx);
-    c_.rr(0x85, host::rax, host::rax, false);  // test eax, eax
+    c_.rr(0x85, host::rax, host::rax);  // test rax, rax
     u8* out = c_.jump_if(cc::nz);
     reload(above);
     ret_8();
@@ -121,7 +121,7 @@ class Translator::ThunkWriter final {
     spill(above);
     c_.move(host::rsi, host::s1);
     call(function, host::rdx);
-    c_.rr(0x85, host::rax, host::rax, false);
+    c_.rr(0x85, host::rax, host::rax);
     u8* out = c_.jump_if(cc::nz);
     look_again();
     leave_at(out);
@@ -186,10 +186,15 @@ class Translator::ThunkWriter final {
     c_.load(host::s0, at(frame_.linear, above));
     ret_8();
   }
+  /// rax = what to leave with, or the address of translated code.
   void leave_at(u8* from) {
     c_.here(from);
     c_.lea(host::rsp, {host::cpu, above});
-    c_.jump(leave_);
+    c_.alu_imm(op::cmp, host::rax, page_size);
+    c_.jump_if(cc::be, leave_);
+    c_.move(host::s0, host::rax);
+    reload(0);
+    c_.byte(0x41), c_.byte(0xff), c_.modrm(4, host::s0);  // jmp s0
   }
   void ret_8() { c_.byte(0xc2), c_.byte(8), c_.byte(0); }
 
