@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/confinement.hpp"
 #include "base/log.hpp"
@@ -31,7 +32,9 @@ bool idle(PageWords::Word w) {
 Pager::Pager(RamPages& pages, bool confined) : pages_(pages) {
   const u64 limit = pages.limit();
   pages_.set_pressure(limit - limit / 16, [this] { wake(); });
-  thread_ = std::thread([this, confined] { start(confined); });
+  pages_.set_ahead([this](u64 first, u64 n) { ask_ahead(first, n); });
+  thread_ = std::thread([this, confined] { start(confined, "pager", &Pager::work); });
+  helper_ = std::thread([this, confined] { start(confined, "pager-io", &Pager::help); });
 }
 
 Pager::~Pager() {
@@ -40,7 +43,11 @@ Pager::~Pager() {
     stop_ = true;
   }
   wanted_.notify_all();
+  help_wanted_.notify_all();
   thread_.join();
+  helper_.join();
+  pages_.set_pressure(~u64{0}, {});  // who reads on now does without
+  pages_.set_ahead({});
 }
 
 u64 Pager::low_mark() const {
@@ -53,11 +60,17 @@ void Pager::wake() {
   wanted_.notify_one();
 }
 
-void Pager::start(bool confined) {
+void Pager::ask_ahead(u64 first, u64 pages) {
+  const std::scoped_lock guard(mutex_);
+  ahead_ = {first, pages};
+  help_wanted_.notify_one();
+}
+
+void Pager::start(bool confined, const char* name, void (Pager::*body)()) {
   block_async_signals();
-  name_this_thread("pager");
+  name_this_thread(name);
   const auto ok = confined ? confine_this_thread(Confinement::worker) : Result<void>();
-  if (ok) return work();
+  if (ok) return (this->*body)();
   pages_.fail_with(ok.error().message);
 }
 
@@ -70,7 +83,6 @@ void Pager::work() {
     guard.unlock();
     while (pages_.resident() > low_mark() && !pages_.failure()) {
       const bool some = batch(std::min<u64>(batch_pages, pages_.resident() - low_mark()));
-      pages_.room_made();
       guard.lock();
       if (stop_) return;
       // Everything is held or wired: whoever lets go does not call us.
@@ -88,13 +100,54 @@ bool Pager::batch(u64 want) {
   if (victims.empty()) return false;
   pages_.pmap().invalidate_ept();
   pages_.barrier().wait(pages_.pmap());
-  for (const Run& run : victims) {
-    if (pages_.failure())
-      give_up(run);
-    else
-      write_out(run);
-  }
+  write_all(victims);
   return true;
+}
+
+void Pager::help() {
+  std::unique_lock guard(mutex_);
+  for (;;) {
+    help_wanted_.wait(guard, [this] { return runs_ || ahead_.pages || stop_; });
+    if (stop_) return;
+    if (const auto* runs = std::exchange(runs_, nullptr)) {
+      helping_ = true;
+      guard.unlock();
+      write_next(*runs);
+      guard.lock();
+      helping_ = false;
+      helped_.notify_one();
+    } else {
+      const Run ahead = std::exchange(ahead_, {0, 0});
+      guard.unlock();
+      pages_.read_ahead(ahead.first, ahead.pages);
+      guard.lock();
+    }
+  }
+}
+
+void Pager::write_all(const std::vector<Run>& runs) {
+  {
+    const std::scoped_lock guard(mutex_);
+    next_run_.store(0, std::memory_order_relaxed);
+    if (runs.size() > 1) runs_ = &runs;
+  }
+  help_wanted_.notify_one();
+  write_next(runs);
+  std::unique_lock guard(mutex_);
+  runs_ = nullptr;  // it may not even have woken up
+  helped_.wait(guard, [this] { return !helping_; });
+}
+
+void Pager::write_next(const std::vector<Run>& runs) {
+  for (;;) {
+    const usize n = next_run_.fetch_add(1, std::memory_order_relaxed);
+    if (n >= runs.size()) return;
+    if (pages_.failure())
+      give_up(runs[n]);
+    else
+      write_out(runs[n]);
+    pages_.room_made();
+  }
 }
 
 /// One round of the hand at most. `all`: also what was accessed since the last round.

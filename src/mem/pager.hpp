@@ -26,7 +26,8 @@ struct PagerStats final {
 ///
 /// A batch goes: unmap the victims; one invalidation; wait until every vCPU has passed it; write
 /// what the swap file does not have in clusters; give the memory back. A page that is wanted
-/// meanwhile is simply taken back by its state.
+/// meanwhile is simply taken back by its state. A second thread shares the writing, so that one works
+/// while the other waits for the disk, and reads ahead for a guest that reads on.
 /// Thread safety: stats() from any thread.
 class Pager final {
  public:
@@ -45,9 +46,11 @@ class Pager final {
     u64 first, pages;  ///< within one 2 MiB region
   };
 
-  void start(bool confined);
+  void start(bool confined, const char* name, void (Pager::*body)());
   void work();
+  void help();
   void wake();
+  void ask_ahead(u64 first, u64 pages);
   [[nodiscard]] u64 low_mark() const;
   /// Evicts up to `want` pages. False: none was to be had.
   bool batch(u64 want);
@@ -55,6 +58,9 @@ class Pager final {
   /// Unmaps those of [first, first + pages) that may go.
   u64 unmap(u64 first, u64 pages, u64 want, const std::bitset<scan_pages>& used,
             std::vector<Run>& victims);
+  /// Writes out the runs of a batch, with the helper's help.
+  void write_all(const std::vector<Run>& runs);
+  void write_next(const std::vector<Run>& runs);
   void write_out(const Run& run);
   void finish(u64 first, u64 pages, RamPages::State to);
   void give_up(const Run& run);
@@ -62,10 +68,15 @@ class Pager final {
   RamPages& pages_;
   u64 hand_ = 0;  ///< page where the next scan begins
   std::mutex mutex_;
-  std::condition_variable wanted_;
-  bool pressed_ = false, stop_ = false;  ///< under mutex_
+  std::condition_variable wanted_, help_wanted_, helped_;
+  // Under mutex_:
+  bool pressed_ = false, stop_ = false;
+  const std::vector<Run>* runs_ = nullptr;  ///< for the helper to share
+  bool helping_ = false;                    ///< it does
+  Run ahead_{0, 0};                         ///< for the helper to read
+  std::atomic<usize> next_run_{0};
   std::atomic<u64> written_{0}, zero_drops_{0}, clean_drops_{0}, rescued_{0};
-  std::thread thread_;
+  std::thread thread_, helper_;
 };
 
 }  // namespace bhyve::mem

@@ -118,7 +118,10 @@ bool RamPages::bring(u64 page, Lock& lock) {
         words_.set_state(page, State::resident);
         count_in(1);
         return true;
-      case State::resident: return true;
+      case State::resident:
+        if (page == ahead_mark_.load(std::memory_order_relaxed))
+          want_ahead(last_in_.load(std::memory_order_relaxed), window_max);
+        return true;
       case State::evicting: words_.set_state(page, State::resident); return true;
       case State::swapped:
         if (!page_in(page, lock)) return false;
@@ -133,31 +136,59 @@ bool RamPages::bring(u64 page, Lock& lock) {
 bool RamPages::page_in(u64 page, Lock& lock) {
   u64 window = around_;
   if (last_in_.load(std::memory_order_relaxed) == page)
-    window = std::min(read_ahead_max, 2 * std::max(around_, read_ahead_.load()));
-  read_ahead_.store(window, std::memory_order_relaxed);
+    window = std::min(window_max, 2 * std::max(around_, window_.load(std::memory_order_relaxed)));
+  window_.store(window, std::memory_order_relaxed);
   const u64 lowest = align_down(page, window), highest = std::min(lowest + window, words_.pages());
   u64 first = page, end = page + 1;
   while (first > lowest && state(first - 1) == State::swapped) --first;
   while (end < highest && state(end) == State::swapped) ++end;
+  if (const auto done = read_in(first, end, lock); !done) {
+    fail_with(done.error().message);
+    return false;
+  }
+  last_in_.store(end, std::memory_order_relaxed);
+  if (window >= ahead_least) want_ahead(end, window);
+  return true;
+}
+
+/// The pages are in the swap file and belong to one stripe, whose lock is given up meanwhile.
+Result<void> RamPages::read_in(u64 first, u64 end, Lock& lock) {
   for (u64 p = first; p < end; ++p) words_.set_state(p, State::coming);
   lock.unlock();
   make_reachable(ram(first), end - first, true);
-  const auto done = swap_->read(first << page_shift, ram(first), (end - first) << page_shift);
+  auto done = swap_->read(first << page_shift, ram(first), (end - first) << page_shift);
   lock.lock();
   for (u64 p = first; p < end; ++p) {
     words_[p].fetch_and(~PageWords::Word{PageWords::modified});
     words_.set_state(p, done ? State::resident : State::swapped);
   }
-  stripe(page).changed.notify_all();
-  if (!done) {
-    fail_with(done.error().message);
-    return false;
-  }
-  last_in_.store(end, std::memory_order_relaxed);
+  stripe(first).changed.notify_all();
+  if (!done) return done;
   pages_in.fetch_add(end - first, std::memory_order_relaxed);
   swapped_.fetch_sub(end - first, std::memory_order_relaxed);
   count_in(end - first);
-  return true;
+  return done;
+}
+
+/// A lock may be held: somebody else reads.
+void RamPages::want_ahead(u64 first, u64 pages) {
+  ahead_mark_.store(~u64{0}, std::memory_order_relaxed);
+  if (!ahead_ || first >= words_.pages()) return;
+  const u64 end = std::min({first + pages, align_down(first, stripe_pages) + stripe_pages,
+                            words_.pages()});
+  ahead_(first, end - first);
+}
+
+void RamPages::read_ahead(u64 first, u64 pages) {
+  if (resident() + pages > limit_) return;
+  Lock guard = lock(first);
+  u64 end = first;
+  while (end < first + pages && state(end) == State::swapped) ++end;
+  // Who wants a page that cannot be read will see it fail.
+  if (end == first || !read_in(first, end, guard)) return;
+  last_in_.store(end, std::memory_order_relaxed);
+  window_.store(window_max / 2, std::memory_order_relaxed);
+  ahead_mark_.store(first, std::memory_order_relaxed);
 }
 
 /// Nobody may write the copy before every vCPU has stopped reading the original.

@@ -81,6 +81,10 @@ class RamPages final {
   /// Called when the number of pages in RAM comes near the limit; any thread, locks held.
   void set_pressure(u64 mark, std::function<void()> pressure);
   void room_made();
+  /// Called with a range that somebody who reads on will want soon; any thread, locks held.
+  void set_ahead(std::function<void(u64 first, u64 pages)> ahead) { ahead_ = std::move(ahead); }
+  /// Reads what the swap file has of [first, first + pages), of one stripe, as far as there is room.
+  void read_ahead(u64 first, u64 pages);
   /// The VM cannot go on: `why` becomes failure().
   void fail_with(std::string why);
   [[nodiscard]] std::optional<std::string> failure() const;
@@ -90,7 +94,7 @@ class RamPages final {
  private:
   static constexpr unsigned stripes = 64;
   static constexpr u64 stripe_pages = 512;
-  static constexpr u64 read_ahead_max = 256;
+  static constexpr u64 window_max = 256, ahead_least = 64;  ///< pages
   struct Stripe {
     std::mutex mutex;
     std::condition_variable changed;
@@ -100,6 +104,8 @@ class RamPages final {
   /// Until the page is in RAM; false: the swap file failed. Gives the lock up meanwhile.
   [[nodiscard]] bool bring(u64 page, Lock& lock);
   [[nodiscard]] bool page_in(u64 page, Lock& lock);
+  [[nodiscard]] Result<void> read_in(u64 first, u64 end, Lock& lock);
+  void want_ahead(u64 first, u64 pages);
   void copy_from_image(u64 page, Lock& lock);
   void count_in(u64 pages);
   void break_cow(u64 page);
@@ -116,7 +122,10 @@ class RamPages final {
   u64 limit_ = ~u64{0}, pressure_mark_ = ~u64{0}, around_ = 16;
   std::function<void()> pressure_;
   std::atomic<u64> resident_{0}, swapped_{0};
-  std::atomic<u64> last_in_{0}, read_ahead_{0};  ///< where the last page-in ended, and its size
+  std::atomic<u64> last_in_{0}, window_{0};  ///< where the last page-in ended, and its size
+  /// Somebody reads on: the first page of what was read ahead. Who comes to it wants more.
+  std::atomic<u64> ahead_mark_{~u64{0}};
+  std::function<void(u64, u64)> ahead_;
 
   std::byte* image_ = nullptr;
   unsigned image_bank_ = 0;

@@ -120,6 +120,26 @@ TEST_P(PagerTest, HeldPagesStayWhereTheyAre) {
   EXPECT_EQ(value, 4711u);
 }
 
+TEST_P(PagerTest, WhatItKeepsCanBeReadAfterItsEnd) {
+  start();
+  fill();
+  space->stop_pager();
+  for (u64 page = 0; page < ram_pages; ++page) {
+    u64 value = 0;
+    ASSERT_TRUE(space->read(Gpa(page << page_shift), {reinterpret_cast<u8*>(&value), 8}));
+    ASSERT_EQ(value, value_of(page));
+  }
+}
+
+TEST_P(PagerTest, WhoReadsOnIsReadAheadOf) {
+  start();
+  fill();
+  check();
+  const u64 waits = cpu->waits;
+  check();
+  EXPECT_LT(cpu->waits - waits, ram_pages / 16) << "fewer than one a fault-around";
+}
+
 TEST_P(PagerTest, WhatADeviceWritesIsKept) {
   start();
   fill();
