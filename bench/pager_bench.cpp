@@ -94,7 +94,8 @@ void take_dirty(benchmark::State& state) {
 }
 BENCHMARK(take_dirty)->Arg(1)->Arg(1000)->Arg(100'000)->Unit(benchmark::kMicrosecond);
 
-/// Bytes of page tables and page words for each byte of guest memory that is all in use.
+/// Bytes of page tables, page words and checksums (as if all were swapped) for each byte of guest memory
+/// that is all in use.
 void overhead(benchmark::State& state) {
   for (auto _ : state) {
     const auto space = make_space(0);
@@ -102,7 +103,7 @@ void overhead(benchmark::State& state) {
     std::vector<u64> bits((ram >> page_shift) / 64);
     benchmark::DoNotOptimize(space->take_dirty(Gpa(0), bits));
     const u64 words = (ram >> page_shift) * (sizeof(mem::PageWords::Word) +
-                                             sizeof(mem::CodePages::Word));
+                                             sizeof(mem::CodePages::Word) + sizeof(u64));
     const u64 tables = space->stats().table_pages << page_shift;
     state.counters["percent"] = 100.0 * static_cast<double>(words + tables) / ram;
   }

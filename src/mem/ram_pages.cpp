@@ -28,6 +28,11 @@ void make_reachable([[maybe_unused]] std::byte* from, [[maybe_unused]] u64 pages
 
 }  // namespace
 
+RamPages::RamPages(u64 pages, std::byte* ram, int ram_fd)
+    : words_(pages), ram_(ram), ram_fd_(ram_fd) {
+  for (auto& mark : ahead_marks_) mark.store(~u64{0});
+}
+
 void RamPages::set_pmap(pmap::Pmap& pmap) {
   pmap_ = &pmap;
   pmap.set_dirty_sink([this](u64 va, u64 bytes) {
@@ -119,8 +124,7 @@ bool RamPages::bring(u64 page, Lock& lock) {
         count_in(1);
         return true;
       case State::resident:
-        if (page == ahead_mark_.load(std::memory_order_relaxed))
-          want_ahead(last_in_.load(std::memory_order_relaxed), window_max);
+        if (swap_) reached(page);
         return true;
       case State::evicting: words_.set_state(page, State::resident); return true;
       case State::swapped:
@@ -132,12 +136,25 @@ bool RamPages::bring(u64 page, Lock& lock) {
   }
 }
 
+/// The stream that comes to this page, or the oldest one, begun anew. Several threads may mix their
+/// streams up: that costs a read of another size.
+unsigned RamPages::stream_of(u64 page) {
+  for (unsigned n = 0; n < streams; ++n)
+    if (streams_[n].next.load(std::memory_order_relaxed) == page) return n;
+  const unsigned n = oldest_stream_.fetch_add(1, std::memory_order_relaxed) % streams;
+  streams_[n].next.store(~u64{0}, std::memory_order_relaxed);
+  streams_[n].window.store(0, std::memory_order_relaxed);
+  ahead_marks_[n].store(~u64{0}, std::memory_order_relaxed);
+  return n;
+}
+
 /// Reads the page and its swapped neighbours, more of them the longer somebody reads on.
 bool RamPages::page_in(u64 page, Lock& lock) {
-  u64 window = around_;
-  if (last_in_.load(std::memory_order_relaxed) == page)
-    window = std::min(window_max, 2 * std::max(around_, window_.load(std::memory_order_relaxed)));
-  window_.store(window, std::memory_order_relaxed);
+  const unsigned n = stream_of(page);
+  Stream& stream = streams_[n];
+  const bool on = stream.next.load(std::memory_order_relaxed) == page;
+  const u64 before = std::max(around_, stream.window.load(std::memory_order_relaxed));
+  const u64 window = on ? std::min(window_max, 2 * before) : around_;
   const u64 lowest = align_down(page, window), highest = std::min(lowest + window, words_.pages());
   u64 first = page, end = page + 1;
   while (first > lowest && state(first - 1) == State::swapped) --first;
@@ -146,7 +163,9 @@ bool RamPages::page_in(u64 page, Lock& lock) {
     fail_with(done.error().message);
     return false;
   }
-  last_in_.store(end, std::memory_order_relaxed);
+  stream.next.store(end, std::memory_order_relaxed);
+  stream.window.store(window, std::memory_order_relaxed);
+  ahead_marks_[n].store(~u64{0}, std::memory_order_relaxed);
   if (window >= ahead_least) want_ahead(end, window);
   return true;
 }
@@ -172,11 +191,20 @@ Result<void> RamPages::read_in(u64 first, u64 end, Lock& lock) {
 
 /// A lock may be held: somebody else reads.
 void RamPages::want_ahead(u64 first, u64 pages) {
-  ahead_mark_.store(~u64{0}, std::memory_order_relaxed);
   if (!ahead_ || first >= words_.pages()) return;
-  const u64 end = std::min({first + pages, align_down(first, stripe_pages) + stripe_pages,
-                            words_.pages()});
-  ahead_(first, end - first);
+  const u64 stripe_end = align_down(first, stripe_pages) + stripe_pages;
+  ahead_(first, std::min({first + pages, stripe_end, words_.pages()}) - first);
+}
+
+/// Somebody wants a page that is in RAM: is it one that was read ahead for him?
+void RamPages::reached(u64 page) {
+  for (unsigned n = 0; n < streams; ++n) {
+    u64 mark = page;
+    if (ahead_marks_[n].load(std::memory_order_relaxed) != page ||
+        !ahead_marks_[n].compare_exchange_strong(mark, ~u64{0}))
+      continue;
+    want_ahead(streams_[n].next.load(std::memory_order_relaxed), window_max);
+  }
 }
 
 void RamPages::read_ahead(u64 first, u64 pages) {
@@ -186,9 +214,10 @@ void RamPages::read_ahead(u64 first, u64 pages) {
   while (end < first + pages && state(end) == State::swapped) ++end;
   // Who wants a page that cannot be read will see it fail.
   if (end == first || !read_in(first, end, guard)) return;
-  last_in_.store(end, std::memory_order_relaxed);
-  window_.store(window_max / 2, std::memory_order_relaxed);
-  ahead_mark_.store(first, std::memory_order_relaxed);
+  const unsigned n = stream_of(first);
+  streams_[n].next.store(end, std::memory_order_relaxed);
+  streams_[n].window.store(window_max / 2, std::memory_order_relaxed);
+  ahead_marks_[n].store(first, std::memory_order_relaxed);
 }
 
 /// Nobody may write the copy before every vCPU has stopped reading the original.

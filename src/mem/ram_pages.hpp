@@ -30,7 +30,7 @@ class RamPages final {
   using Lock = std::unique_lock<std::mutex>;
   using State = PageWords::State;
 
-  RamPages(u64 pages, std::byte* ram, int ram_fd) : words_(pages), ram_(ram), ram_fd_(ram_fd) {}
+  RamPages(u64 pages, std::byte* ram, int ram_fd);
 
   // Set-up.
   void set_pmap(pmap::Pmap& pmap);
@@ -105,6 +105,8 @@ class RamPages final {
   [[nodiscard]] bool bring(u64 page, Lock& lock);
   [[nodiscard]] bool page_in(u64 page, Lock& lock);
   [[nodiscard]] Result<void> read_in(u64 first, u64 end, Lock& lock);
+  [[nodiscard]] unsigned stream_of(u64 page);
+  void reached(u64 page);
   void want_ahead(u64 first, u64 pages);
   void copy_from_image(u64 page, Lock& lock);
   void count_in(u64 pages);
@@ -122,9 +124,15 @@ class RamPages final {
   u64 limit_ = ~u64{0}, pressure_mark_ = ~u64{0}, around_ = 16;
   std::function<void()> pressure_;
   std::atomic<u64> resident_{0}, swapped_{0};
-  std::atomic<u64> last_in_{0}, window_{0};  ///< where the last page-in ended, and its size
-  /// Somebody reads on: the first page of what was read ahead. Who comes to it wants more.
-  std::atomic<u64> ahead_mark_{~u64{0}};
+  /// Guests that read on, several at a time: where the next page-in of each is expected, how large it
+  /// will be, and the first page of what was read ahead: who comes to that wants more.
+  struct Stream {
+    std::atomic<u64> next{~u64{0}}, window{0};
+  };
+  static constexpr unsigned streams = 8;
+  std::array<Stream, streams> streams_;
+  std::array<std::atomic<u64>, streams> ahead_marks_;
+  std::atomic<unsigned> oldest_stream_{0};
   std::function<void(u64, u64)> ahead_;
 
   std::byte* image_ = nullptr;

@@ -81,8 +81,10 @@ ENDS = (
 
 def checksum_case(name, memory, resident, checksum, *options):
     """The guest checks its memory, several times what may stay in the host's, while the dirty log is taken
-    and mappings are changed from outside."""
-    return Case(name, cpus=2, action="checksum", append=f"checksum={checksum}",
+    and mappings are changed from outside. A vCPU stands still while its page is on its way from a disk that
+    others may keep busy: Linux is to have the patience for that."""
+    return Case(name, cpus=2, action="checksum",
+                append=f"checksum={checksum} watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120",
                 program="../tests/bhyve_pestered",
                 options=("-m", memory, "-o", f"memory.resident={resident}", *options))
 
