@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -39,9 +40,15 @@ void touch_all(mem::Vmspace& space, u64 seed, bool write) {
 void page_out_and_in(benchmark::State& state) {
   u64 seed = 1;
   for (auto _ : state) {
+    using Clock = std::chrono::steady_clock;
+    const auto ms = [](Clock::duration d) { return std::chrono::duration<double>(d).count() * 1e3; };
     const auto space = make_space(resident);
+    const auto start = Clock::now();
     touch_all(*space, seed++, true);
+    const auto written = Clock::now();
     touch_all(*space, 0, false);
+    state.counters["write_ms"] = ms(written - start);
+    state.counters["read_ms"] = ms(Clock::now() - written);
     const mem::PagerStats s = space->stats().pager;
     state.counters["written_MiB"] = static_cast<double>(s.written << page_shift >> 20);
     state.counters["read_MiB"] = static_cast<double>(s.read << page_shift >> 20);

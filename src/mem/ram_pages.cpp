@@ -159,15 +159,13 @@ bool RamPages::page_in(u64 page, Lock& lock) {
   u64 first = page, end = page + 1;
   while (first > lowest && state(first - 1) == State::swapped) --first;
   while (end < highest && state(end) == State::swapped) ++end;
-  if (const auto done = read_in(first, end, lock); !done) {
-    fail_with(done.error().message);
-    return false;
-  }
   stream.next.store(end, std::memory_order_relaxed);
   stream.window.store(window, std::memory_order_relaxed);
   ahead_marks_[n].store(~u64{0}, std::memory_order_relaxed);
-  if (window >= ahead_least) want_ahead(end, window);
-  return true;
+  if (window >= ahead_least) want_ahead(end, window);  // now: two reads are under way at a time
+  const auto done = read_in(first, end, lock);
+  if (!done) fail_with(done.error().message);
+  return done.has_value();
 }
 
 /// The pages are in the swap file and belong to one stripe, whose lock is given up meanwhile.
