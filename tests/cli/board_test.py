@@ -61,6 +61,14 @@ class Board(CliCase):
                 after[stored[0] * 4096 + 5] = stored[1]
             self.assertEqual(pathlib.Path(path).read_bytes(), bytes(after))
 
+    def test_memory_without_execute_permission_is_not_executed(self):
+        path = self.file("memory", b"\xb0\x05" + EXIT_WITH_AL + bytes(4096))
+        base = 0xC0000000
+        jump = (out32(0xCF8, 0x80002810) + out32(0xCFC, base) + out32(0xCF8, 0x80002804)
+                + out32(0xCFC, 2) + b"\xbe" + struct.pack("<I", base) + b"\xff\xe6")  # jmp *%rsi
+        triple_fault = 3
+        self.assertEqual(self.status(jump, "-s", f"5,sgmem,path={path},pieces=0+0x1000"), triple_fault)
+
     def test_firmware_items_reach_the_guest(self):
         path = self.file("item", b"\x11")
         options = ("-l", "fwcfg,qemu", "-f", "opt/a,string=7", "-f", f"name=opt/b,file={path}")
