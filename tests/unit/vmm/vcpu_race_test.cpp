@@ -17,9 +17,12 @@ void dawdle(int round) {
 
 class VcpuRace : public VmTest {
  protected:
-  ~VcpuRace() override {
+  ~VcpuRace() override { finish(); }
+  /// Ends the VM. Before that the guests may use whatever of the test they were given.
+  void finish() {
     if (vm) static_cast<void>(vm->suspend(SuspendHow::poweroff));
     for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
   }
   void start(VcpuId id) {
     threads_.emplace_back([this, id] {
@@ -48,6 +51,7 @@ TEST_F(VcpuRace, NoNmiIsLostBetweenHltAndSleep) {
     vm->nmi(0);
     while (taken.load() == i) std::this_thread::yield();
   }
+  finish();
   EXPECT_EQ(taken, rounds);
 }
 
@@ -72,6 +76,7 @@ TEST_F(VcpuRace, VectorsWakeASleeperOrKickARunner) {
     raise(0, 0x40);
     while (taken.load() == i) std::this_thread::yield();
   }
+  finish();
   EXPECT_EQ(taken, rounds);
 }
 
@@ -99,6 +104,7 @@ TEST_F(VcpuRace, AFrozenVcpuDoesNotRun) {
   std::thread other(control);
   control();
   other.join();
+  finish();
   EXPECT_EQ(cpu(0).regs.rip, 0xfff0u + rounds / 10 * 2);
 }
 
@@ -125,6 +131,7 @@ TEST_F(VcpuRace, ARendezvousStopsEveryoneAlsoWhenTwoAskAtOnce) {
   for (int i = 0; i < rounds / 10; ++i) vm->rendezvous([&] { ++shared; });
   while (done != 2) std::this_thread::yield();
   vm->rendezvous([&] { EXPECT_EQ(shared, rounds / 10 * 3); });
+  finish();
 }
 
 TEST_F(VcpuRace, InitAndSipiAgainAndAgain) {
@@ -144,6 +151,7 @@ TEST_F(VcpuRace, InitAndSipiAgainAndAgain) {
     vm->sipi(1, 2);
   }
   while (starts.load() == rounds / 10) std::this_thread::yield();
+  finish();
   EXPECT_EQ(starts, rounds / 10 + 1);
 }
 
