@@ -7,7 +7,9 @@ target_compile_options(bhyve_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wshadow -Wold-style-cast -Wcast-qual
     -Wsuggest-override -Wnon-virtual-dtor -Wextra-semi -Wundef>
   -fno-strict-aliasing)
+set(BHYVE_PATIENCE 1) # time limits of tests times this
 if(BHYVE_SANITIZE)
+  set(BHYVE_PATIENCE 4)
   # The sanitizers' data of every object belongs to other shared libraries, and libvmmapi is made of
   # the same objects as the tools (cmake/install.cmake).
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)
@@ -46,9 +48,9 @@ function(bhyve_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
-  if(ARG_TIMEOUT)
-    set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT})
-  else()
-    set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
   endif()
+  math(EXPR limit "${ARG_TIMEOUT} * ${BHYVE_PATIENCE}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${limit})
 endfunction()

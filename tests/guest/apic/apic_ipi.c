@@ -39,7 +39,7 @@ static u64 send(u32 destination, u32 low, u64 wanted) {
   u64 before[4], got = 0;
   for (int i = 0; i < 4; ++i) before[i] = counts[i] + nmis[i];
   apic_send(destination, low);
-  u64 end = rdtsc() + 5 * tsc_hz();
+  u64 end = rdtsc() + (wanted ? 20 * tsc_hz() : tsc_hz() / 20);
   while (rdtsc() < end) {
     open_window();
     got = 0;
