@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <vector>
 
 #include "bhyve/abi/exit_code.hpp"
 
@@ -32,6 +33,11 @@ struct VcpuExit final {
   std::uint64_t paging_gpa = 0;     ///< paging: no host memory for that address
   unsigned spinup_vcpu = 0;         ///< spinup_ap: run that vCPU from now on; it starts at
   std::uint64_t spinup_rip = 0;
+  struct Ipi {
+    std::uint32_t mode = 0;  ///< as in the ICR: 500h INIT, 600h SIPI
+    std::uint8_t vector = 0;
+    std::vector<unsigned> targets;
+  } ipi;  ///< ipi: this INIT or SIPI is yours to do
   abi::SuspendHow suspend = abi::SuspendHow::none;  ///< suspended: why
 };
 

@@ -114,6 +114,7 @@ struct vcpu final {
   vmctx* ctx;
   int id;
   std::vector<uint64_t> stats;
+  uint64_t entry_inst_length = 0;  ///< of an instruction whose exception is injected next
 
   /// Calls `use(control, cpu)`; EINVAL for the vCPU that stands for all.
   template <class Use>

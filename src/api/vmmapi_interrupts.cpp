@@ -1,4 +1,6 @@
 // Interrupts and exceptions.
+#include <utility>
+
 #include "api/vmmapi_context.hpp"
 
 using bhyve::Control;
@@ -31,6 +33,16 @@ int isa(vmctx* ctx, int atpic, int ioapic_irq, LineChange change) {
   });
 }
 
+/// #BP and #OF by an instruction return behind it. Its length is what the program has set last.
+bhyve::Result<void> pass_trapping(vcpu& vcpu, Control& control, unsigned cpu, int vector) {
+  constexpr int breakpoint = 3, overflow = 4;
+  const uint64_t length = std::exchange(vcpu.entry_inst_length, 0);
+  if (length == 0 || (vector != breakpoint && vector != overflow)) return {};
+  const auto rip = control.get_register(cpu, "rip");
+  if (!rip) return tl::make_unexpected(rip.error());
+  return control.set_register(cpu, "rip", *rip + length);
+}
+
 }  // namespace
 
 extern "C" {
@@ -39,7 +51,8 @@ int vm_inject_exception(vcpu* vcpu, int vector, int errcode_valid, uint32_t errc
                         int restart_instruction) {
   if (!vcpu || vector < 0) return invalid();
   return guarded(-1, [&] {
-    auto done = vcpu->with([&](Control& c, unsigned cpu) {
+    auto done = vcpu->with([&](Control& c, unsigned cpu) -> bhyve::Result<void> {
+      if (auto ok = pass_trapping(*vcpu, c, cpu, vector); !ok) return ok;
       return c.inject_exception(cpu, static_cast<unsigned>(vector),
                                 errcode_valid ? std::optional(errcode) : std::nullopt);
     });

@@ -89,11 +89,29 @@ void describe(const VcpuExit& from, bool string, vm_exit& to) {
     case ExitCode::suspended:
       to.u.suspended.how = static_cast<vm_suspend_how>(from.suspend);
       break;
+    case ExitCode::bpt:
+      // The caller goes on at rip + inst_length of the record, and the breakpoint is still to be seen to.
+      to.inst_length = 0;
+      to.u.bpt.inst_length = from.inst_length;
+      break;
+    case ExitCode::db: to.u.dbg.trace_trap = 1; break;
+    case ExitCode::ipi:
+      to.u.ipi.mode = from.ipi.mode;
+      to.u.ipi.vector = from.ipi.vector;
+      break;
     default: break;
   }
 }
 
-bhyve::Result<void> run(vcpu& vcpu, vm_exit& record) {
+/// The targets of an IPI exit, as far as the program's set goes.
+void fill_set(const VcpuExit& exit, struct vm_run& into) {
+  if (!into.cpuset || exit.code != ExitCode::ipi) return;
+  CPU_ZERO_S(into.cpusetsize, into.cpuset);
+  for (const unsigned target : exit.ipi.targets) CPU_SET_S(target, into.cpusetsize, into.cpuset);
+}
+
+bhyve::Result<void> run(vcpu& vcpu, struct vm_run& vmrun) {
+  vm_exit& record = *vmrun.vm_exit;
   auto own = vcpu.ctx->own();
   if (!own) return tl::make_unexpected(own.error());
   const auto cpu = static_cast<unsigned>(vcpu.id);
@@ -118,6 +136,7 @@ bhyve::Result<void> run(vcpu& vcpu, vm_exit& record) {
   state.string = state.exit.code == ExitCode::inout && is_string(control, cpu, state.exit);
   state.rax = control.get_register(cpu, "rax").value_or(0);
   describe(state.exit, state.string, record);
+  fill_set(state.exit, vmrun);
   return {};
 }
 
@@ -128,7 +147,7 @@ extern "C" {
 int vm_run(vcpu* vcpu, struct vm_run* vmrun) {
   if (!vcpu || vcpu->id < 0 || !vmrun || !vmrun->vm_exit) return invalid();
   vmrun->cpuid = vcpu->id;
-  return guarded(-1, [&] { return answer(run(*vcpu, *vmrun->vm_exit)); });
+  return guarded(-1, [&] { return answer(run(*vcpu, *vmrun)); });
 }
 
 int vm_restart_instruction(vcpu* vcpu) {

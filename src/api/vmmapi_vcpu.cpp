@@ -151,6 +151,10 @@ uint64_t* vm_get_stats(vcpu* vcpu, timeval* ret_tv, int* ret_entries) {
 }
 
 int vm_set_register(vcpu* vcpu, int reg, uint64_t val) {
+  if (vcpu && reg == VM_REG_GUEST_ENTRY_INST_LENGTH && val <= 15) {
+    vcpu->entry_inst_length = val;
+    return 0;
+  }
   const char* const name = register_name(reg);
   if (!vcpu || !name) return invalid();
   return guarded(-1, [&] {

@@ -44,12 +44,17 @@ struct Exit final {
     VcpuId vcpu;
     u64 rip;
   };
+  struct Ipi {      ///< ipi: INIT or SIPI as the ICR names them; Vcpu::ipi_targets() says for whom
+    u32 mode;
+    u8 vector;
+  };
   Inout inout{};
   Mmio mmio{};
   Msr msr{};
   Paging paging{};
   Hlt hlt{};
   SpinupAp spinup_ap{};
+  Ipi ipi{};
   /// suspended: why. An engine itself reports only a triple fault.
   abi::SuspendHow suspend = abi::SuspendHow::none;
 };

@@ -31,7 +31,7 @@ void give_answer(const VcpuExit& from, engine::Exit& to) {
   to.msr.fault = from.msr.fault;
 }
 
-void describe_exit(const engine::Exit& from, VcpuExit& to) {
+void describe_exit(const vmm::Vcpu& vcpu, const engine::Exit& from, VcpuExit& to) {
   to.code = from.code;
   to.rip = from.rip;
   to.inst_length = from.inst_length;
@@ -42,6 +42,9 @@ void describe_exit(const engine::Exit& from, VcpuExit& to) {
   to.spinup_vcpu = from.spinup_ap.vcpu;
   to.spinup_rip = from.spinup_ap.rip;
   to.suspend = from.suspend;
+  to.ipi = {};
+  if (from.code == abi::ExitCode::ipi)
+    to.ipi = {from.ipi.mode, from.ipi.vector, {vcpu.ipi_targets().begin(), vcpu.ipi_targets().end()}};
 }
 
 }  // namespace
@@ -84,8 +87,9 @@ Result<void> BareVm::run(u64 vcpu, VcpuExit& exit) {
   if (mapped_) check_code();
   engine::Exit& record = exits_[vcpu];
   give_answer(exit, record);
-  owned_->vcpu(static_cast<VcpuId>(vcpu)).run(record);
-  describe_exit(record, exit);
+  vmm::Vcpu& cpu = owned_->vcpu(static_cast<VcpuId>(vcpu));
+  cpu.run(record);
+  describe_exit(cpu, record, exit);
   if (mapped_) check_code();
   return {};
 }

@@ -1,5 +1,8 @@
 #include "machine/exit_handler.hpp"
 
+#include <sched.h>
+
+#include <memory>
 #include <utility>
 
 #include "base/log.hpp"
@@ -20,12 +23,16 @@ bool ExitHandler::handle(vmm::Vcpu& vcpu, engine::Exit& exit) {
     case ExitCode::wrmsr: return wrmsr(vcpu, exit);
     case ExitCode::spinup_ap: return spinup_ap(vcpu, exit);
     case ExitCode::paging: return paging(vcpu, exit);
+    case ExitCode::pause: return pause();
+    case ExitCode::bpt: return breakpoint(vcpu, exit);
+    case ExitCode::ipi: return ipi(vcpu, exit);
     case ExitCode::spindown_cpu:
     case ExitCode::suspended: return false;
-    // HLT and PAUSE come here with -H and -P only; the rest asks for another look at the vCPU.
+    // HLT comes here with -H only, single steps with their capabilities; the rest asks for another look
+    // at the vCPU.
     case ExitCode::hlt:
-    case ExitCode::pause:
     case ExitCode::mtrap:
+    case ExitCode::db:
     case ExitCode::debug:
     case ExitCode::reqidle:
     case ExitCode::rendezvous:
@@ -67,6 +74,34 @@ bool ExitHandler::wrmsr(vmm::Vcpu& vcpu, engine::Exit& exit) {
 
 bool ExitHandler::spinup_ap(vmm::Vcpu&, engine::Exit& exit) {
   start_(exit.spinup_ap.vcpu);
+  return true;
+}
+
+/// A spinning guest gives the host CPU to the vCPU it waits for (-P).
+bool ExitHandler::pause() {
+  ::sched_yield();
+  return true;
+}
+
+/// No debugger has asked for it: the exception is the guest's after all.
+bool ExitHandler::breakpoint(vmm::Vcpu& vcpu, engine::Exit& exit) {
+  vm_.with_frozen(vcpu.id(), vmm::Vcpu::FreezeAt::any, [&](vmm::Vcpu& cpu) {
+    const auto state = std::make_unique<engine::VcpuState>();
+    cpu.store(engine::StateGroups::gprs, *state);
+    state->rip += exit.inst_length;
+    cpu.load(engine::StateGroups::gprs, *state);
+    cpu.inject_exception(x86::Vector::bp, false, 0);
+  });
+  return true;
+}
+
+/// The board does what the vmm would have done without ipi_exit.
+bool ExitHandler::ipi(vmm::Vcpu& vcpu, engine::Exit& exit) {
+  constexpr u32 startup = 0x600;
+  for (const VcpuId target : vcpu.ipi_targets()) {
+    if (exit.ipi.mode == startup) vm_.sipi(target, exit.ipi.vector);
+    else vm_.init(target);
+  }
   return true;
 }
 

@@ -39,6 +39,9 @@ class ExitHandler final {
   bool wrmsr(vmm::Vcpu& vcpu, engine::Exit& exit);
   bool spinup_ap(vmm::Vcpu& vcpu, engine::Exit& exit);
   bool paging(vmm::Vcpu& vcpu, engine::Exit& exit);
+  bool pause();
+  bool breakpoint(vmm::Vcpu& vcpu, engine::Exit& exit);
+  bool ipi(vmm::Vcpu& vcpu, engine::Exit& exit);
   bool unexpected(vmm::Vcpu& vcpu, engine::Exit& exit);
   /// Remembers the first sentence and ends the VM.
   void stop(Error error);

@@ -50,6 +50,14 @@ void Vcpu::post_spinup(const Spinup& next) {
   post(event_spinup);
 }
 
+/// One write to the ICR reaches its targets one by one.
+void Vcpu::post_ipi(u32 mode, u8 vector, VcpuId target) {
+  if (ipis_.empty() || ipis_.back().mode != mode || ipis_.back().vector != vector)
+    ipis_.push_back({mode, vector, {}});
+  ipis_.back().targets.push_back(target);
+  post(event_ipi);
+}
+
 void Vcpu::resume_cpu() {
   events_.fetch_and(~u32{event_debug});
   notify_event();
@@ -99,12 +107,23 @@ void Vcpu::inject_exception(x86::Vector vector, bool has_error, u32 error) {
 }
 
 Result<void> Vcpu::set_capability(abi::Capability capability, bool on) {
+  if (capability == abi::Capability::mask_hwintr) {
+    mask_hwintr_.store(on);
+    return {};
+  }
+  if (capability == abi::Capability::ipi_exit) {
+    ipi_exit_.store(on);
+    if (!active_.load()) wait_sipi_.store(id_ != 0 && !on);
+    return {};
+  }
   if (engine_->set_capability(capability, on)) return {};
   return fail(ENOENT, "vCPU {}: the engine has no capability {}", id_,
               static_cast<u32>(capability));
 }
 
 Result<bool> Vcpu::get_capability(abi::Capability capability) {
+  if (capability == abi::Capability::mask_hwintr) return mask_hwintr_.load();
+  if (capability == abi::Capability::ipi_exit) return ipi_exit_.load();
   bool on = false;
   if (engine_->get_capability(capability, on)) return on;
   return fail(ENOENT, "vCPU {}: the engine has no capability {}", id_,
@@ -117,7 +136,9 @@ void Vcpu::reset(u64 tsc_offset) {
   load(StateGroups::all, *scratch_);
   events_.store(0);
   spinups_.clear();
-  wait_sipi_.store(id_ != 0);
+  ipis_.clear();
+  takes_startup_ = false;
+  wait_sipi_.store(id_ != 0 && !ipi_exit_.load());
   outstanding_.store(false);
   debug_told_ = false;
 }

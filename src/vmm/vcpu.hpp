@@ -4,6 +4,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "base/state.hpp"
 #include "engine/client.hpp"
@@ -37,16 +38,21 @@ class Vcpu final : public engine::Client {
   /// vm_run(): executes the guest until the machine must act. `exit` is the same record on every
   /// call; the caller's answer to inout, inst_emul, rdmsr and wrmsr goes in with it. Leaves with
   ///   inout, inst_emul, rdmsr, wrmsr      to be answered
+  ///   ipi                                 with ipi_exit: INIT or SIPI for ipi_targets()
+  ///   pause, bpt, mtrap, db               with the capabilities of these names
   ///   spinup_ap                           start a thread that runs vCPU exit.spinup_ap.vcpu
   ///   spindown_cpu                        end this thread; SPINUP_AP may come for it later
   ///   suspended                           the VM ends for the reason exit.suspend
   ///   debug                               suspend_cpu(); the next call blocks until resume_cpu()
-  ///   mtrap, bpt, db, paging, vmx, svm, inout_str, task_switch, ipi    as the engine reports them
+  ///   paging, vmx, svm, inout_str, task_switch    as the engine reports them
   /// One thread at a time; blocks while a controller has frozen the vCPU.
   void run(engine::Exit& exit);
 
   /// vcpu_notify_event(): makes the vCPU look at its events. Any thread, never blocks.
   void notify_event();
+
+  /// For whom the INIT or SIPI is with which run() came back last. The vCPU's own thread.
+  [[nodiscard]] const std::vector<VcpuId>& ipi_targets() const { return ipi_targets_; }
 
   // Events. Any thread; remembered until taken.
   /// vm_inject_nmi() for an active vCPU; Vm::nmi() is for any.
@@ -77,7 +83,9 @@ class Vcpu final : public engine::Client {
   void load(engine::StateGroups groups, const engine::VcpuState& in);
   /// vm_inject_exception(); delivered at the next entry.
   void inject_exception(x86::Vector vector, bool has_error, u32 error);
-  /// vm_set_capability(): ENOENT when the engine does not have it.
+  /// vm_set_capability(): ENOENT when the engine does not have it. Two are the vmm's own: ipi_exit,
+  /// with which INIT and SIPI that this vCPU sends, and its own start, are the caller's to do; and
+  /// mask_hwintr, which holds interrupts off but NMI.
   [[nodiscard]] Result<void> set_capability(abi::Capability capability, bool on);
   [[nodiscard]] Result<bool> get_capability(abi::Capability capability);
   /// Power-up state: vCPU 0 at the reset vector, the others wait for SIPI. `tsc_offset` starts the
@@ -122,8 +130,12 @@ class Vcpu final : public engine::Client {
     event_init = 2,
     event_sipi = 4,
     event_spinup = 8,
-    event_debug = 16
+    event_debug = 16,
+    event_ipi = 32,
+    event_lapic = 64  ///< its local APIC takes an INIT; its registers are the caller's
   };
+  static constexpr u32 events_that_leave =
+      event_init | event_spinup | event_debug | event_ipi | event_lapic;
   /// What a sleeping vCPU waits for.
   enum class Wait : u8 { halted, sipi, resume };
 
@@ -133,6 +145,7 @@ class Vcpu final : public engine::Client {
   void post_sipi(u8 vector);
   struct Spinup;
   void post_spinup(const Spinup& next);
+  void post_ipi(u32 mode, u8 vector, VcpuId target);
 
   // Run loop (vcpu_run.cpp); vCPU thread, FROZEN.
   void begin_run(bool answered);
@@ -146,11 +159,13 @@ class Vcpu final : public engine::Client {
   void give_way();
   void take_init();
   [[nodiscard]] bool leaves_for_spinup(engine::Exit& exit);
+  void leave_for_ipi(engine::Exit& exit);
 
   // Sleep (vcpu_sleep.cpp); vCPU thread, FROZEN.
   void note_halt(bool interrupts_enabled);
   [[nodiscard]] bool leaves_from_halt(engine::Exit& exit);
   [[nodiscard]] bool halt_is_over() const;
+  [[nodiscard]] bool interrupt_pending() const;
   [[nodiscard]] bool has_work(Wait wait) const;
   void sleep(Wait wait);
   void adapt_spin(Nanos slept);
@@ -195,6 +210,18 @@ class Vcpu final : public engine::Client {
     Kind kind;
   };
   std::deque<Spinup> spinups_;
+  /// With ipi_exit: what the caller of run() is to do, in order.
+  struct Ipi {
+    u32 mode;
+    u8 vector;
+    std::vector<VcpuId> targets;
+  };
+  std::deque<Ipi> ipis_;
+  bool takes_startup_ = false;  ///< an INIT that a vCPU with ipi_exit sent: SIPI may follow
+
+  std::atomic<bool> ipi_exit_{false};     ///< capability; written while frozen
+  std::atomic<bool> mask_hwintr_{false};  ///< capability; written while frozen
+  std::vector<VcpuId> ipi_targets_;       ///< of the last exit; the owner's
 
   bool stopped_ = false;  ///< under Vm::world_mutex_: RUNNING, but waits in Vm::rendezvous()
   VcpuStats stats_;

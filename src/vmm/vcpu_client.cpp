@@ -36,7 +36,7 @@ void Vcpu::set_cr8(VcpuId, u8 value) {
 engine::Client::Pending Vcpu::pending(VcpuId) {
   Pending waiting;
   waiting.nmi = (events_.load() & event_nmi) != 0;
-  waiting.interrupt = vm_.chips().interrupt_pending(id_);
+  waiting.interrupt = interrupt_pending();
   waiting.leave = must_leave();
   return waiting;
 }

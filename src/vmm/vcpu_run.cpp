@@ -72,7 +72,7 @@ void Vcpu::give_way() {
 }
 
 bool Vcpu::must_leave() const {
-  return (events_.load() & (event_init | event_spinup | event_debug)) != 0 ||
+  return (events_.load() & events_that_leave) != 0 ||
          freeze_requests_.load() != 0 || vm_.suspended() != abi::SuspendHow::none ||
          vm_.world_stops();
 }
@@ -93,6 +93,12 @@ bool Vcpu::leaves_for_request(engine::Exit& exit) {
       take_init();
     } else if (events & event_spinup) {
       if (leaves_for_spinup(exit)) return true;
+    } else if (events & event_lapic) {
+      events_.fetch_and(~u32{event_lapic});
+      vm_.chips().init_lapic(id_);
+    } else if (events & event_ipi) {
+      leave_for_ipi(exit);
+      return true;
     } else if (events & event_debug) {
       if (!std::exchange(debug_told_, true)) {
         exit.code = ExitCode::debug;
@@ -136,6 +142,13 @@ bool Vcpu::leaves_for_spinup(engine::Exit& exit) {
   exit.code = ExitCode::spinup_ap;
   exit.spinup_ap = {next.vcpu, base + scratch_->rip};
   return true;
+}
+
+void Vcpu::leave_for_ipi(engine::Exit& exit) {
+  const Ipi next = vm_.take_ipi(*this);
+  exit.code = ExitCode::ipi;
+  exit.ipi = {next.mode, next.vector};
+  ipi_targets_ = next.targets;
 }
 
 void Vcpu::enter_guest(engine::Exit& exit, bool answered) {
@@ -218,9 +231,6 @@ bool Vcpu::handled_inside(engine::Exit& exit) {
       return true;
     case ExitCode::paging:
       return resolved(exit.paging);
-    case ExitCode::pause:
-      ::sched_yield();  // a spinning guest gives the host CPU to the vCPU it waits for
-      return true;
     case ExitCode::monitor:
     case ExitCode::mwait:
     case ExitCode::vminsn:

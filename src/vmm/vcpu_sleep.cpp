@@ -23,12 +23,16 @@ void Vcpu::note_halt(bool interrupts_enabled) {
 bool Vcpu::halt_is_over() const {
   const u32 events = events_.load();
   if ((events & event_nmi) && !halted_nmi_blocked_) return true;
-  return halted_if_ && vm_.chips().interrupt_pending(id_);
+  return halted_if_ && interrupt_pending();
+}
+
+bool Vcpu::interrupt_pending() const {
+  return !mask_hwintr_.load(std::memory_order_relaxed) && vm_.chips().interrupt_pending(id_);
 }
 
 bool Vcpu::has_work(Wait wait) const {
   const u32 events = events_.load();
-  if ((events & (event_init | event_spinup)) || freeze_requests_.load() != 0 ||
+  if ((events & (events_that_leave & ~u32{event_debug})) || freeze_requests_.load() != 0 ||
       vm_.suspended() != abi::SuspendHow::none)
     return true;
   switch (wait) {

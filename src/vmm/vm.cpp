@@ -4,6 +4,12 @@
 #include <utility>
 
 namespace bhyve::vmm {
+namespace {
+
+/// Delivery modes in their place in the ICR: what an exit for them tells.
+constexpr u32 icr_init = 0x500, icr_startup = 0x600;
+
+}  // namespace
 
 Vm::Vm(const VmConfig& config, std::unique_ptr<mem::Vmspace> space)
     : config_(config),
@@ -120,6 +126,13 @@ void Vm::init(VcpuId id) {
   if (id >= vcpus_.size()) return;
   Vcpu& target = *vcpus_[id];
   const std::lock_guard lock(sets_mutex_);
+  if (Vcpu* const sender = sender_outside()) {
+    // An active vCPU's local APIC is its own thread's.
+    if (target.active_) target.post(Vcpu::event_lapic);
+    else chips_->init_lapic(id);
+    target.takes_startup_ = true;
+    return sender->post_ipi(icr_init, 0, id);
+  }
   if (target.active_) return target.post_init();
   // Nobody runs it: the sender does what its thread would do. Its registers are set by SIPI.
   chips_->init_lapic(id);
@@ -131,6 +144,11 @@ void Vm::sipi(VcpuId id, u8 vector) {
   if (id >= vcpus_.size()) return;
   Vcpu& target = *vcpus_[id];
   const std::lock_guard lock(sets_mutex_);
+  if (Vcpu* const sender = sender_outside()) {
+    if (std::exchange(target.takes_startup_, false)) sender->post_ipi(icr_startup, vector, id);
+    return;
+  }
+  target.takes_startup_ = false;
   if (target.active_) return target.post_sipi(vector);
   if (!target.wait_sipi_) return;
   ask_for_thread(target, {id, vector, Vcpu::Spinup::Kind::startup});

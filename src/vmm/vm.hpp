@@ -100,6 +100,9 @@ class Vm final : public intc::CpuSink {
   void leave_halted(Vcpu& vcpu);
   void join_suspended(Vcpu& vcpu);
   [[nodiscard]] bool take_spinup(Vcpu& sender, Vcpu::Spinup& next);
+  [[nodiscard]] Vcpu::Ipi take_ipi(Vcpu& sender);
+  /// The vCPU on whose thread this runs, if its INITs and SIPIs are the caller's to do; or nullptr.
+  [[nodiscard]] Vcpu* sender_outside() const;
   /// Makes `target` active; its thread is started by the vCPU on whose account this happens.
   /// sets_mutex_ held.
   void ask_for_thread(Vcpu& target, Vcpu::Spinup how);

@@ -1,5 +1,7 @@
 #include "vmm/vm.hpp"
 
+#include <utility>
+
 /// Which vCPUs are active, halted with interrupts off, and suspended; and the stop of the world.
 namespace bhyve::vmm {
 
@@ -19,6 +21,7 @@ bool Vm::spin_down(Vcpu& vcpu) {
   const std::lock_guard lock(sets_mutex_);
   const u32 events = vcpu.events_.load();
   if (events & Vcpu::event_init) return false;
+  if (vcpu.takes_startup_) return false;  // its local APIC is off by an INIT that is somebody's to do
   if ((events & Vcpu::event_nmi) && !vcpu.halted_nmi_blocked_) return false;
   bool others = false;
   for (auto& other : vcpus_) others |= other.get() != &vcpu && other->active_;
@@ -75,6 +78,19 @@ bool Vm::take_spinup(Vcpu& sender, Vcpu::Spinup& next) {
   next = sender.spinups_.front();
   sender.spinups_.pop_front();
   return true;
+}
+
+Vcpu::Ipi Vm::take_ipi(Vcpu& sender) {
+  const std::lock_guard lock(sets_mutex_);
+  Vcpu::Ipi next = std::move(sender.ipis_.front());
+  sender.ipis_.pop_front();
+  if (sender.ipis_.empty()) sender.events_.fetch_and(~u32{Vcpu::event_ipi});
+  return next;
+}
+
+Vcpu* Vm::sender_outside() const {
+  Vcpu* const sender = Vcpu::current();
+  return sender && &sender->vm_ == this && sender->ipi_exit_.load() ? sender : nullptr;
 }
 
 void Vm::rendezvous(const std::function<void()>& function) {

@@ -47,6 +47,7 @@ def say(text):
 
 
 SPIN = b"\xeb\xfe"
+INT3 = b"\xcc"
 HALT = b"\xfa\xf4\xeb\xfd"  # CLI; HLT
 RESET = out8(0xCF9, 0x06) + SPIN
 POWER_OFF = out16(0x404, 5 << 10 | 1 << 13) + SPIN

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import unittest
 
-from cli_case import BIN, CONSOLE, POWER_OFF, RESET, SPIN, TRIPLE_FAULT, CliCase, say
+from cli_case import BIN, CONSOLE, INT3, POWER_OFF, RESET, SPIN, TRIPLE_FAULT, CliCase, say
 
 EXAMPLES = pathlib.Path(os.environ["BHYVE_EXAMPLES"])
 
@@ -47,9 +47,21 @@ class Control(CliCase):
         self.ctl("--capname=enable_invpcid", "--setcap=0")
         self.assertEqual(self.get("--capname=enable_invpcid", "--getcap")["capability"]["value"],
                          False)
-        self.assertIn("not available", self.ctl("--capname=mask_hwintr", "--getcap"))
-        self.ctl("--capname=mask_hwintr", "--setcap=1", status=2)
+        for name in ("hlt_exit", "mtrap_exit", "pause_exit", "unrestricted_guest", "enable_invpcid",
+                     "bpt_exit", "rdpid", "rdtscp", "ipi_exit", "mask_hwintr", "rflags_tf"):
+            for value in (1, 0) if name != "unrestricted_guest" else ():
+                self.ctl("--cpu=1", f"--capname={name}", f"--setcap={value}")
+                self.assertIs(self.get("--cpu=1", f"--capname={name}", "--getcap")
+                              ["capability"]["value"], bool(value), name)
+        self.ctl("--capname=no_such", "--getcap", status=1)
         self.ctl("--setcap=1", status=1)
+
+    def test_breakpoint_without_a_debugger_is_the_guests(self):
+        process = self.start_guest(code=SPIN + INT3)
+        rip = int(self.get("--get-rip")["rip"], 16)
+        self.ctl("--capname=bpt_exit", "--setcap=1")
+        self.ctl(f"--set-rip={rip + len(SPIN):#x}")  # its IDT is empty
+        self.assertEqual(process.wait(timeout=30), 3)
 
     def host_cpus(self, process, thread):
         for task in pathlib.Path(f"/proc/{process.pid}/task").iterdir():

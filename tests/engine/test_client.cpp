@@ -54,7 +54,8 @@ bool TestClient::access_latch(u16 port, unsigned size, u32& value, Dir dir) {
 }
 
 Access TestClient::pio(VcpuId vcpu, u16 port, unsigned size, u32& value, Dir dir) {
-  if (port >= port::latch_exit && port < port::latch_exit + 16) return Access::exit;
+  if (port == port::capability || (port >= port::latch_exit && port < port::latch_exit + 16))
+    return Access::exit;
   if (access_latch(port, size, value, dir)) return Access::done;
   if (dir == Dir::read) {
     value = port == port::self     ? vcpu

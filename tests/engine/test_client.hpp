@@ -23,6 +23,8 @@ inline constexpr u16 self = 0xf5;        ///< IN byte: number of this vCPU
 inline constexpr u16 vcpus = 0xf6;       ///< IN byte: vCPUs of the machine
 inline constexpr u16 nested = 0xf8;      ///< OUT dword: something done to the nested tables (see
                                          ///< nested::); IN dword: how they have the page now
+inline constexpr u16 capability = 0xfa; ///< OUT dword: capability in bits 7-0, bit 8 sets it on this vCPU;
+                                        ///< IN dword: exits that capabilities have made on it
 inline constexpr u16 latch_done = 0x500; ///< 16 bytes of latches, done inside run()
 inline constexpr u16 latch_exit = 0x510; ///< 16 bytes of latches, done outside after an exit
 }  // namespace port

@@ -134,12 +134,38 @@ void TestMachine::start_up(VcpuId id, int page) {
   vcpus_[id]->load(StateGroups::all, *state);
 }
 
+void TestMachine::set_capability(VcpuId id, engine::Exit::Inout& io) {
+  if (io.in) {
+    io.eax = capability_exits_[id];
+    return;
+  }
+  const auto which = static_cast<abi::Capability>(io.eax & 0xff);
+  if (!vcpus_[id]->set_capability(which, (io.eax & 0x100) != 0))
+    client_.end({Outcome::Kind::error, 0, fmt::format("no capability {}", io.eax & 0xff)});
+}
+
+/// As a debugger whose breakpoint it is.
+void TestMachine::pass_breakpoint(VcpuId id, const engine::Exit& exit) {
+  auto state = std::make_unique<VcpuState>();
+  vcpus_[id]->store(StateGroups::gprs, *state);
+  state->rip = exit.rip + exit.inst_length;
+  vcpus_[id]->load(StateGroups::gprs, *state);
+}
+
 bool TestMachine::handle(VcpuId id, engine::Exit& exit) {
   switch (exit.code) {
     case ExitCode::bogus:
       return true;
     case ExitCode::hlt:
       client_.wait(id, false);
+      return true;
+    case ExitCode::bpt:
+      pass_breakpoint(id, exit);
+      [[fallthrough]];
+    case ExitCode::pause:
+    case ExitCode::mtrap:
+    case ExitCode::db:
+      ++capability_exits_[id];
       return true;
     case ExitCode::suspended:
       client_.end({Outcome::Kind::triple_fault, 0, fmt::format("at rip {:#x}", exit.rip)});
@@ -148,6 +174,10 @@ bool TestMachine::handle(VcpuId id, engine::Exit& exit) {
       if (resolve(exit.paging)) return true;
       [[fallthrough]];
     default:
+      if (exit.code == ExitCode::inout && exit.inout.port == port::capability) {
+        set_capability(id, exit.inout);
+        return true;
+      }
       if (client_.answer(exit)) return true;
       client_.end({Outcome::Kind::error, 0,
                    fmt::format("vCPU {}: exit code {} at rip {:#x}", id,

@@ -55,6 +55,8 @@ class TestMachine final {
   void vcpu_thread(VcpuId id);
   /// What run() came back with; true to go on.
   bool handle(VcpuId id, engine::Exit& exit);
+  void set_capability(VcpuId id, engine::Exit::Inout& io);
+  void pass_breakpoint(VcpuId id, const engine::Exit& exit);
   void start_up(VcpuId id, int page);
   [[nodiscard]] bool resolve(const engine::Exit::Paging& fault);
   [[nodiscard]] bool passed(u64 generation, int but = -1) const;
@@ -66,6 +68,7 @@ class TestMachine final {
   bool paged_;
   std::array<std::atomic<bool>, 16> running_{};
   std::array<u64, 16> looked_at_{};  ///< by each vCPU through port::nested
+  std::array<u32, 16> capability_exits_{};  ///< its vCPU's thread
   TestClient client_;
   std::unique_ptr<engine::Engine> engine_;
   std::vector<std::unique_ptr<engine::EngineVcpu>> vcpus_;

@@ -299,12 +299,18 @@ class Cpu final {
   Fpu fpu;  ///< x87 and vector state: live in the host or parked (replay/fpu.hpp)
 
   /// Capabilities (facts sheet 4.1) as the vmm set them.
-  bool invpcid_enabled = true, rdtscp_enabled = true, rdpid_enabled = true, pause_exit = false;
+  bool invpcid_enabled = true, rdtscp_enabled = true, rdpid_enabled = true, pause_exit = false,
+       bpt_exit = false;
 
-  /// VM_CAP_MTRAP_EXIT: run() leaves with mtrap after each instruction or delivered event.
-  [[nodiscard]] bool mtrap_exit() const { return mtrap_exit_; }
-  void set_mtrap_exit(bool on) {
-    mtrap_exit_ = on;
+  /// run() leaves after each instruction or delivered event: VM_CAP_MTRAP_EXIT with mtrap,
+  /// VM_CAP_RFLAGS_TF with db. TF in the guest's RFLAGS stays the guest's own.
+  struct StepExits {
+    bool mtrap = false, tf = false;
+    [[nodiscard]] bool any() const { return mtrap || tf; }
+  };
+  [[nodiscard]] const StepExits& step_exits() const { return step_exits_; }
+  void set_step_exits(const StepExits& exits) {
+    step_exits_ = exits;
     update_mode();
   }
 
@@ -453,7 +459,7 @@ class Cpu final {
   bool awaiting_answer_ = false;       ///< the last exit asked the caller for an access
   bool resume_single_ = false;         ///< the next instruction was begun before an exit
   const Insn* current_ = nullptr;      ///< the instruction that ended the block
-  bool mtrap_exit_ = false;
+  StepExits step_exits_;
   bool slow_ = false;                  ///< single-step or breakpoints: one instruction at a time
   bool ac_ = false;                    ///< alignment is checked
   bool watching_ = false;              ///< a breakpoint watches data

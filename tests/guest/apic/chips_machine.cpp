@@ -20,7 +20,8 @@ constexpr u64 apic_timer_hz = 25'000'000;
 
 /// The ports of the guest runtime.
 constexpr u16 port_print = 0xe9, port_event = 0xf0, port_end = 0xf4, port_this_cpu = 0xf5,
-              port_cpu_count = 0xf6, port_spindowns = 0xf7, port_local_irq = 0xf8;
+              port_cpu_count = 0xf6, port_spindowns = 0xf7, port_local_irq = 0xf8,
+              port_capability = 0xf9, port_ipi_exits = 0xfa, port_ipi_exit = 0xfb;
 
 template <class T>
 T or_throw(Result<T> r, const char* what) {
@@ -125,6 +126,9 @@ bool ChipsMachine::handle(vmm::Vcpu& vcpu, engine::Exit& exit) {
       ++spinups_;
       start_thread(exit.spinup_ap.vcpu);
       return true;
+    case ExitCode::ipi:
+      ipi(vcpu, exit);
+      return true;
     case ExitCode::spindown_cpu:
       ++spindowns_;
       return false;
@@ -138,12 +142,26 @@ bool ChipsMachine::handle(vmm::Vcpu& vcpu, engine::Exit& exit) {
   }
 }
 
+/// Does what the vmm would have done, and keeps what the exit told.
+void ChipsMachine::ipi(vmm::Vcpu& vcpu, const engine::Exit& exit) {
+  constexpr u32 startup = 0x600;
+  u32 told = exit.ipi.mode | u32{exit.ipi.vector} << 16;
+  for (const VcpuId target : vcpu.ipi_targets()) {
+    told |= 1u << (24 + target);
+    if (exit.ipi.mode == startup) vm_->sipi(target, exit.ipi.vector);
+    else vm_->init(target);
+  }
+  ipi_exits_.push_back(told);
+}
+
 void ChipsMachine::inout(vmm::Vcpu& vcpu, engine::Exit::Inout& io) {
   if (io.in) {
     switch (io.port) {
       case port_this_cpu: io.eax = vcpu.id(); break;
       case port_cpu_count: io.eax = vm_->vcpu_count(); break;
       case port_spindowns: io.eax = spindowns_.load(); break;
+      case port_ipi_exits: io.eax = static_cast<u32>(ipi_exits_.size()); break;
+      case port_ipi_exit: io.eax = ipi_exits_.at(ipi_exit_); break;
       default: io.eax = ~u32{0}; break;
     }
     return;
@@ -155,6 +173,12 @@ void ChipsMachine::inout(vmm::Vcpu& vcpu, engine::Exit::Inout& io) {
     end({Outcome::Kind::ended, io.eax & 0xff, {}, {}});
   } else if (io.port == port_event && (io.eax >> 17 & 1) != 0) {
     vm_->sipi(io.eax >> 8 & 0xff, static_cast<u8>(io.eax));
+  } else if (io.port == port_ipi_exits) {
+    ipi_exit_ = io.eax;
+  } else if (io.port == port_capability) {
+    vm_->with_frozen(io.eax >> 16 & 0xff, vmm::Vcpu::FreezeAt::any, [&](vmm::Vcpu& target) {
+      (void)target.set_capability(static_cast<abi::Capability>(io.eax & 0xff), io.eax >> 8 & 1);
+    });
   } else if (io.port == port_local_irq) {
     // As bhyvectl --assert-lapic-lvt: the entry in the low byte, the vCPU above it, FFh for all.
     const u32 cpu = io.eax >> 8 & 0xff;

@@ -54,10 +54,13 @@ class ChipsMachine final {
   void vcpu_thread(VcpuId id);
   [[nodiscard]] bool handle(vmm::Vcpu& vcpu, engine::Exit& exit);
   void inout(vmm::Vcpu& vcpu, engine::Exit::Inout& io);
+  void ipi(vmm::Vcpu& vcpu, const engine::Exit& exit);
   void start_thread(VcpuId id);
   void end(const Outcome& outcome);
 
   std::unique_ptr<vmm::Vm> vm_;
+  std::vector<u32> ipi_exits_;  ///< of vCPU 0, on its thread
+  u32 ipi_exit_ = 0;
   std::mutex mutex_;  ///< for everything below
   std::condition_variable ended_;
   std::vector<std::thread> threads_;

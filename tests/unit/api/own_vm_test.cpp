@@ -20,8 +20,9 @@ class OwnVmTest : public RunDirTest {
     control.reset(), vm.reset();
     RunDirTest::TearDown();
   }
-  void make(unsigned cpus = 1) {
+  void make(unsigned cpus = 1, const char* executor = "translate") {
     Config config;
+    config.set("cpu.executor", executor);
     config.set("name", "vm0");
     config.set("cpus", std::to_string(cpus));
     config.set("memory.size", "16M");
@@ -116,9 +117,71 @@ TEST_F(OwnVmTest, InvpcidNeedsItsCapability) {
 TEST_F(OwnVmTest, TheEngineSaysWhichCapabilitiesItHas) {
   make();
   for (const auto have : {Capability::halt_exit, Capability::mtrap_exit, Capability::pause_exit,
-                          Capability::unrestricted_guest, Capability::rdpid, Capability::rdtscp})
+                          Capability::unrestricted_guest, Capability::rdpid, Capability::rdtscp,
+                          Capability::bpt_exit, Capability::ipi_exit, Capability::mask_hwintr,
+                          Capability::rflags_tf})
     EXPECT_TRUE(control->get_capability(0, have)) << static_cast<unsigned>(have);
-  EXPECT_EQ(control->get_capability(0, Capability::mask_hwintr).error().code, ENOENT);
+  const auto beyond = static_cast<Capability>(abi::capability_count);
+  EXPECT_EQ(control->get_capability(0, beyond).error().code, EINVAL);
+}
+
+TEST_F(OwnVmTest, PauseBreakpointAndStepLeaveOnBothExecutors) {
+  for (const char* executor : {"interp", "translate"}) {
+    make(1, executor);
+    program({0xf3, 0x90, 0xcc, 0x90, 0xe6, 0x80});  // pause; int3; nop; out 80h,al
+    for (const auto on : {Capability::pause_exit, Capability::bpt_exit})
+      ASSERT_TRUE(control->set_capability(0, on, true));
+    run();
+    ASSERT_EQ(exit.code, ExitCode::pause);
+    run();
+    ASSERT_EQ(exit.code, ExitCode::bpt);
+    EXPECT_EQ(exit.rip, start + 2);
+    EXPECT_EQ(exit.inst_length, 1);
+    run();  // nobody has seen to it
+    ASSERT_EQ(exit.code, ExitCode::bpt);
+    ASSERT_TRUE(control->set_register(0, "rip", start + 3));
+    ASSERT_TRUE(control->set_capability(0, Capability::rflags_tf, true));
+    run();
+    ASSERT_EQ(exit.code, ExitCode::db);
+    EXPECT_EQ(reg("rip"), start + 4);
+    EXPECT_EQ(reg("rflags") & 0x100, 0u);
+    run();
+    EXPECT_EQ(exit.code, ExitCode::inout);
+    ASSERT_TRUE(vm->destroy());
+    control.reset(), vm.reset();
+  }
+}
+
+TEST_F(OwnVmTest, InitAndSipiAreTheCallersWithIpiExit) {
+  make(3);
+  for (const unsigned cpu : {0u, 1u, 2u}) {
+    ASSERT_TRUE(control->set_capability(cpu, Capability::ipi_exit, true));
+    ASSERT_TRUE(control->set_x2apic_state(cpu, ApicState::x2apic));
+  }
+  EXPECT_FALSE(control->events(1)->waits_for_sipi);
+  // mov ecx,830h; mov edx,1; mov eax,4500h; wrmsr (INIT to 1); mov eax,4602h; wrmsr (SIPI); out 80h,al
+  program({0x66, 0xb9, 0x30, 8, 0, 0, 0x66, 0xba, 1, 0, 0, 0, 0x66, 0xb8, 0, 0x45, 0, 0, 0x0f, 0x30,
+           0x66, 0xb8, 2, 0x46, 0, 0, 0x0f, 0x30, 0xe6, 0x80});
+  run();
+  ASSERT_EQ(exit.code, ExitCode::ipi);
+  EXPECT_EQ(exit.ipi.mode, 0x500u);
+  EXPECT_EQ(exit.ipi.targets, std::vector<unsigned>{1});
+  run();
+  ASSERT_EQ(exit.code, ExitCode::ipi);
+  EXPECT_EQ(exit.ipi.mode, 0x600u);
+  EXPECT_EQ(exit.ipi.vector, 2);
+  run();
+  EXPECT_EQ(exit.code, ExitCode::inout);
+  // What the caller does for SIPI: it starts the vCPU, which has not been waiting inside.
+  ASSERT_TRUE(control->write_memory(0x2000, std::vector<u8>{0xe6, 0x99}));
+  ASSERT_TRUE(control->reset_vcpu(1));
+  ASSERT_TRUE(control->set_register(1, "cs", 0x200));
+  ASSERT_TRUE(control->set_descriptor(1, {"cs", 0x2000, 0xffff, 0x93, 0}));
+  ASSERT_TRUE(control->set_register(1, "rip", 0));
+  VcpuExit other;
+  ASSERT_TRUE(vm->run(1, other));
+  ASSERT_EQ(other.code, ExitCode::inout);
+  EXPECT_EQ(other.inout.port, 0x99);
 }
 
 TEST_F(OwnVmTest, SingleStepsLeaveAfterEachInstruction) {

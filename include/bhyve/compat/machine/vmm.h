@@ -186,6 +186,18 @@ struct vm_exit {
       uint64_t rip;
     } spinup_ap;
     struct {
+      int inst_length;
+    } bpt;
+    struct {
+      int trace_trap;
+      int pushf_intercept;
+      int tf_shadow_val;
+    } dbg;
+    struct {
+      uint32_t mode; /* APIC_DELMODE_INIT or APIC_DELMODE_STARTUP, for the vCPUs in vm_run's cpuset */
+      uint8_t vector;
+    } ipi;
+    struct {
       uint64_t rflags;
       uint64_t intr_status;
     } hlt;

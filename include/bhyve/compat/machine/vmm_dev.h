@@ -10,7 +10,7 @@
 
 struct vm_run {
   int cpuid;
-  cpu_set_t* cpuset; /* not used: there are no exits that fill it */
+  cpu_set_t* cpuset; /* NULL, or where VM_EXITCODE_IPI puts its targets */
   size_t cpusetsize;
   struct vm_exit* vm_exit;
 };

@@ -84,7 +84,7 @@ void Cpu::update_mode() {
   }
   for (unsigned n = 0; n < 6; ++n) seg_base[n] = s.seg[n].base;
   ac_ = cpl_ == 3 && (s.cr0 & x86::cr0::am) && (sysflags & rflags::ac);
-  slow_ = mtrap_exit_ || (sysflags & rflags::tf) || (s.dr7 & x86::dr::dr7_enables) ||
+  slow_ = step_exits_.any() || (sysflags & rflags::tf) || (s.dr7 & x86::dr::dr7_enables) ||
           pending_debug_;
   watching_ = (s.dr7 & x86::dr::dr7_enables) && watches_data(s.dr7);
   // With TF, string instructions stop after each iteration, as they do without direct access.

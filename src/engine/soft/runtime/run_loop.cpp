@@ -30,8 +30,9 @@ void Cpu::run(engine::Exit& exit) {
     Step st;
     if (slow_ || s.interrupt_shadow || resume_single_) [[unlikely]] {
       st = step_one();
-      if (mtrap_exit_) {
-        if (settle(st)) leave_with(abi::ExitCode::mtrap);
+      if (step_exits_.any()) {
+        if (settle(st))
+          leave_with(step_exits_.mtrap ? abi::ExitCode::mtrap : abi::ExitCode::db);
         break;
       }
     } else {

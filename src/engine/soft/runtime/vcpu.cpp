@@ -115,8 +115,11 @@ class SoftVcpu final : public engine::EngineVcpu {
     cpu_->request_check();
   }
   bool set_capability(abi::Capability capability, bool on) override {
-    if (capability == abi::Capability::mtrap_exit) {
-      cpu_->set_mtrap_exit(on);
+    Cpu::StepExits exits = cpu_->step_exits();
+    bool* const step = step_flag(exits, capability);
+    if (step) {
+      *step = on;
+      cpu_->set_step_exits(exits);
       return true;
     }
     bool* flag = capability_flag(capability);
@@ -124,23 +127,26 @@ class SoftVcpu final : public engine::EngineVcpu {
     return flag != nullptr;
   }
   bool get_capability(abi::Capability capability, bool& on) override {
-    if (capability == abi::Capability::mtrap_exit) {
-      on = cpu_->mtrap_exit();
-      return true;
-    }
-    const bool* flag = capability_flag(capability);
+    Cpu::StepExits exits = cpu_->step_exits();
+    const bool* flag = step_flag(exits, capability);
+    if (!flag) flag = capability_flag(capability);
     if (flag) on = *flag;
     return flag != nullptr;
   }
   void statistics(const StatSink& sink) const override;
 
  private:
+  static bool* step_flag(Cpu::StepExits& exits, abi::Capability capability) {
+    if (capability == abi::Capability::mtrap_exit) return &exits.mtrap;
+    return capability == abi::Capability::rflags_tf ? &exits.tf : nullptr;
+  }
   bool* capability_flag(abi::Capability capability) {
     switch (capability) {
       case abi::Capability::enable_invpcid: return &cpu_->invpcid_enabled;
       case abi::Capability::rdtscp: return &cpu_->rdtscp_enabled;
       case abi::Capability::rdpid: return &cpu_->rdpid_enabled;
       case abi::Capability::pause_exit: return &cpu_->pause_exit;
+      case abi::Capability::bpt_exit: return &cpu_->bpt_exit;
       case abi::Capability::unrestricted_guest: return &always_;
       case abi::Capability::halt_exit: return &halt_exit_;
       default: return nullptr;

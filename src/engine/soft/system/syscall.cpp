@@ -74,6 +74,7 @@ Step h_int(Cpu& cpu, const Insn& i) {
 }
 
 Step h_int3(Cpu& cpu, const Insn& i) {
+  if (cpu.bpt_exit) return cpu.leave_with(abi::ExitCode::bpt);
   return software_event(cpu, i, 3, Cpu::EventKind::software_exception);
 }
 
