@@ -295,6 +295,12 @@ const CommandTable::Row CommandTable::rows[] = {
      }},
 };
 
+std::vector<std::string_view> ControlCommands::names() {
+  std::vector<std::string_view> out{"destroy"};
+  for (const CommandTable::Row& row : CommandTable::rows) out.push_back(row.name);
+  return out;
+}
+
 Result<Json> ControlCommands::run(const Json& request) {
   const auto command = text_argument(request, "command");
   if (!command) return tl::make_unexpected(command.error());

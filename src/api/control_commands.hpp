@@ -1,5 +1,7 @@
 #pragma once
 #include <atomic>
+#include <string_view>
+#include <vector>
 
 #include "api/control_protocol.hpp"
 #include "machine/vm_control.hpp"
@@ -14,6 +16,8 @@ class ControlCommands final {
 
   /// One thread at a time; not a vCPU's.
   [[nodiscard]] Result<Json> run(const Json& request);
+  /// Every command.
+  [[nodiscard]] static std::vector<std::string_view> names();
   /// Somebody asked for the VM to be removed. Any thread.
   [[nodiscard]] bool destroy_asked() const { return destroy_asked_.load(); }
   /// A command that changes the VM was run: a stopped one must be written back. Any thread.
