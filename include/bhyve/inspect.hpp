@@ -76,6 +76,24 @@ struct EventInfo final {
   bool interrupt_shadow = false;   ///< behind STI or MOV SS
 };
 
+/// A port or device-memory access that a vCPU has made.
+struct IoAccess final {
+  std::uint64_t sequence = 0;  ///< counts all accesses since tracing began
+  std::uint64_t time = 0;      ///< nanoseconds, the host's CLOCK_MONOTONIC
+  std::uint32_t vcpu = 0;
+  bool memory = false;         ///< else a port
+  bool write = false;
+  std::uint32_t size = 0;      ///< bytes
+  std::uint64_t address = 0;   ///< guest-physical, or of the port
+  std::uint64_t value = 0;     ///< written or read
+};
+
+/// Accesses in order, and the number to ask for next.
+struct IoTrace final {
+  std::vector<IoAccess> accesses;
+  std::uint64_t next = 0;
+};
+
 /// A VM as a whole.
 struct VmInfo final {
   std::string engine;

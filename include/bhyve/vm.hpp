@@ -146,6 +146,12 @@ class Control final {
   [[nodiscard]] Result<void> setup_pptdev_msix(PptFunction function, unsigned index,
                                                PptMessage message, std::uint32_t vector_control);
 
+  /// Port and device-memory accesses of all vCPUs from number `from` on, as many as fit an answer.
+  /// Tracing begins with the first call and ends with end_io_trace(), or by itself when nobody asks
+  /// any more. Accesses that nobody fetched in time are left out: their numbers are missing.
+  [[nodiscard]] Result<IoTrace> io_trace(std::uint64_t from);
+  [[nodiscard]] Result<void> end_io_trace();
+
   // Guest memory, by guest-physical address. EFAULT when a byte of it is not memory.
   [[nodiscard]] Result<void> read_memory(std::uint64_t address, std::span<std::uint8_t> into);
   [[nodiscard]] Result<void> write_memory(std::uint64_t address,

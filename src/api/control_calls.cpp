@@ -47,6 +47,10 @@ Result<void> Control::set_x2apic_state(unsigned cpu, ApicState state) {
   return impl_->order(
       {{"command", "set-x2apic-state"}, {"cpu", cpu}, {"state", static_cast<u32>(state)}});
 }
+Result<IoTrace> Control::io_trace(std::uint64_t from) {
+  return impl_->call_for<IoTrace>({{"command", "get-io-trace"}, {"from", from}});
+}
+Result<void> Control::end_io_trace() { return impl_->order({{"command", "end-io-trace"}}); }
 Result<std::vector<Statistic>> Control::statistics(unsigned cpu) {
   return impl_->call_for<std::vector<Statistic>>({{"command", "get-stats"}, {"cpu", cpu}});
 }

@@ -257,6 +257,14 @@ const CommandTable::Row CommandTable::rows[] = {
        (void)a.natural("index", highest_entry);
        return after(a, [&] { return vm.setup_pptdev(function); });
      }},
+    {"get-io-trace", false, [](VmControl& vm, Arguments& a) {
+       const u64 from = a.word("from");
+       return after(a, [&] { return vm.io_trace(from); });
+     }},
+    {"end-io-trace", false, [](VmControl& vm, Arguments&) {
+       vm.end_io_trace();
+       return Result<Json>(Json());
+     }},
     {"read-memory", false, [](VmControl& vm, Arguments& a) {
        const u64 address = a.word("address");
        std::vector<u8> bytes(a.natural("length", most_bytes));

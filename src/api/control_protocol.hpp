@@ -50,6 +50,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CpuSets, sockets, cores, threads, maxcpus, ac
                                    debug)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EventInfo, state, halted, waits_for_sipi, nmi_pending,
                                    interrupt_pending, nmi_blocked, interrupt_shadow)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(IoAccess, sequence, time, vcpu, memory, write, size, address, value)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(IoTrace, accesses, next)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(VmInfo, engine, state, memory, resident, cpus, uptime,
                                    cpu_seconds, pid)
 }  // namespace bhyve

@@ -253,6 +253,14 @@ Result<void> VmControl::set_pinning(u64 vcpu, std::vector<unsigned> cpus) {
   return pinning_->set_affinity(static_cast<VcpuId>(vcpu), std::move(cpus));
 }
 
+IoTrace VmControl::io_trace(u64 from) {
+  constexpr usize most = 4096;  // some 600 KiB of text
+  IoTrace out;
+  for (const vmm::IoTrace::Access& a : vm_->io_trace().take(from, most, out.next))
+    out.accesses.push_back({a.sequence, a.time, a.vcpu, a.memory, a.write, a.size, a.address, a.value});
+  return out;
+}
+
 std::vector<MemoryMapping> VmControl::memory_map() { return read_memory_map(vm_->space()); }
 
 std::vector<MemorySegment> VmControl::memory_segments() {

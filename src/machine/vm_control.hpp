@@ -81,6 +81,10 @@ class VmControl {
   /// Interrupts of a host function that this machine was given: ENXIO when it was not.
   [[nodiscard]] Result<void> setup_pptdev(const PptFunction& function);
 
+  /// As Control's.
+  [[nodiscard]] IoTrace io_trace(u64 from);
+  void end_io_trace() { vm_->io_trace().stop(); }
+
   // Memory.
   [[nodiscard]] std::vector<MemoryMapping> memory_map();
   [[nodiscard]] std::vector<MemorySegment> memory_segments();

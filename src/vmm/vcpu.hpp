@@ -148,6 +148,7 @@ class Vcpu final : public engine::Client {
   void post_ipi(u32 mode, u8 vector, VcpuId target);
 
   // Run loop (vcpu_run.cpp); vCPU thread, FROZEN.
+  void trace_answer(const engine::Exit& exit);
   void begin_run(bool answered);
   void end_run();
   [[nodiscard]] bool leaves_for_request(engine::Exit& exit);

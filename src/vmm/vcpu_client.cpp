@@ -7,11 +7,15 @@
 namespace bhyve::vmm {
 
 engine::Client::Access Vcpu::mmio(VcpuId, Gpa gpa, unsigned size, u64& value, Dir dir) {
-  return vm_.chips().mmio(id_, gpa, size, value, dir) ? Access::done : Access::exit;
+  if (!vm_.chips().mmio(id_, gpa, size, value, dir)) return Access::exit;
+  vm_.io_trace().note(id_, true, dir, gpa.value(), size, value);
+  return Access::done;
 }
 
 engine::Client::Access Vcpu::pio(VcpuId, u16 port, unsigned size, u32& value, Dir dir) {
-  return vm_.chips().pio(port, size, value, dir) ? Access::done : Access::exit;
+  if (!vm_.chips().pio(port, size, value, dir)) return Access::exit;
+  vm_.io_trace().note(id_, false, dir, port, size, value);
+  return Access::done;
 }
 
 engine::Client::Access Vcpu::msr(VcpuId, u32 number, u64& value, Dir dir) {

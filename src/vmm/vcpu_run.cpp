@@ -29,6 +29,7 @@ Vcpu* Vcpu::current() {
 void Vcpu::run(engine::Exit& exit) {
   Vcpu* const outer = std::exchange(current_vcpu, this);
   bool answered = outstanding_.load();
+  if (answered) trace_answer(exit);
   begin_run(answered);
   answered = outstanding_.exchange(false);  // a controller may have reset the vCPU meanwhile
   for (;;) {
@@ -42,6 +43,16 @@ void Vcpu::run(engine::Exit& exit) {
   stats_.add(Stat::userspace);
   end_run();
   current_vcpu = outer;
+}
+
+/// An access that the caller has done.
+void Vcpu::trace_answer(const engine::Exit& exit) {
+  if (exit.code == ExitCode::inout)
+    vm_.io_trace().note(id_, false, exit.inout.in ? Dir::read : Dir::write, exit.inout.port,
+                        exit.inout.bytes, exit.inout.eax);
+  else if (exit.code == ExitCode::inst_emul)
+    vm_.io_trace().note(id_, true, exit.mmio.write ? Dir::write : Dir::read, exit.mmio.gpa.value(),
+                        exit.mmio.size, exit.mmio.data);
 }
 
 /// An answered instruction is completed even if a controller waits: FreezeAt::complete needs it.

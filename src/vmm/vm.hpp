@@ -12,6 +12,7 @@
 #include "mem/vmspace.hpp"
 #include "timer/tsc.hpp"
 #include "vmm/chips.hpp"
+#include "vmm/io_trace.hpp"
 #include "vmm/vcpu.hpp"
 #include "vmm/vm_config.hpp"
 
@@ -45,6 +46,8 @@ class Vm final : public intc::CpuSink {
   [[nodiscard]] const timer::TscClock& tsc() const { return tsc_; }
   [[nodiscard]] u32 vcpu_count() const { return static_cast<u32>(vcpus_.size()); }
   [[nodiscard]] Vcpu& vcpu(VcpuId id) { return *vcpus_[id]; }
+
+  [[nodiscard]] IoTrace& io_trace() { return io_trace_; }
 
   /// Starts and stops the chips' timers; the machine does so with its own devices. A VM starts
   /// paused.
@@ -118,6 +121,8 @@ class Vm final : public intc::CpuSink {
   CalloutWheel callouts_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
   std::unique_ptr<Chips> chips_;
+
+  IoTrace io_trace_;
 
   std::atomic<abi::SuspendHow> suspended_{abi::SuspendHow::none};
   std::mutex sets_mutex_;

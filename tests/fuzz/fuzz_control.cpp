@@ -34,7 +34,7 @@ constexpr std::array arguments = {
     "cpu",  "register", "value",  "base",  "limit",   "access", "capability", "state",  "address",
     "pin",  "change",   "data",   "level", "atpic",   "ioapic", "vector",     "has-error", "error",
     "length", "linear", "write",  "seconds", "offset", "cpuset", "how",       "bus",    "slot",
-    "function", "count", "index"};
+    "function", "count", "index", "from"};
 constexpr std::array values = {
     "0", "1", "2", "3", "7", "-1", "true", "false", "255", "4096", "16777216", "4276092928",
     "4294967295", "4294967296", "9223372036854775807", "18446744073709551615", "1.5", "null", "[]",
