@@ -83,6 +83,12 @@ std::optional<machine::LoadedGuest> open_loaded_guest(const VmDirectory& vm) {
   return machine::LoadedGuest{std::move(memory), {state.begin(), state.end()}, {}};
 }
 
+/// Memory that was split is split there again.
+static void keep_lowmem_limit(Config& config, u64 lowmem, u64 highmem) {
+  if (highmem != 0 && !config.has("memory.lowmem_limit"))
+    config.set("memory.lowmem_limit", std::to_string(lowmem));
+}
+
 Result<Config> with_loaded_memory(const Config& config,
                                   const std::optional<machine::LoadedGuest>& loaded) {
   Config merged = config;
@@ -92,6 +98,7 @@ Result<Config> with_loaded_memory(const Config& config,
     if (!head) return tl::make_unexpected(head.error());
     if (!config.has("memory.size"))
       merged.set("memory.size", std::to_string(head->lowmem + head->highmem));
+    keep_lowmem_limit(merged, head->lowmem, head->highmem);
     return merged;
   }
   const auto state = machine::parse_loaded_state(loaded->state);
@@ -100,6 +107,7 @@ Result<Config> with_loaded_memory(const Config& config,
                 config.raw("name").value_or(""), state.error().message);
   if (!config.has("memory.size"))
     merged.set("memory.size", std::to_string(state->lowmem + state->highmem));
+  keep_lowmem_limit(merged, state->lowmem, state->highmem);
   return merged;
 }
 

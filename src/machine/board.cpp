@@ -41,9 +41,24 @@ unsigned interrupt_pin(bus::pci::Bdf at) { return 1 + at.function() % platform::
 
 }  // namespace
 
-Board::Board(vmm::Vm& vm, host::EventLoop& loop)
+namespace {
+
+/// What the DSDT's windows leave to BARs.
+bus::PciBarSpace bar_space(const MachineConfig& config) {
+  constexpr u64 ports_end = 0x1'0000, hotplug_end = layout::port_hotplug + layout::port_hotplug_length;
+  const u64 window64 = layout::pci_mmio64(config.highmem).value();
+  return {{{layout::pci_io_base, layout::port_hotplug}, {hotplug_end, ports_end}},
+          {layout::pci_mmio32(config.lowmem).value(), layout::pci_mmio32_end.value()},
+          {window64, window64 + layout::pci_mmio64_size}};
+}
+
+}  // namespace
+
+Board::Board(vmm::Vm& vm, host::EventLoop& loop, const MachineConfig& config)
     : vm_(vm),
       loop_(loop),
+      bar_space_(bar_space(config)),
+      enable_bars_(config.enable_bars),
       reset_control_([this](bool) { suspend(SuspendHow::reset); }),
       acpi_pm_(vm.chips().connect_isa(layout::irq_sci), [this] { suspend(SuspendHow::poweroff); },
                {layout::s5_sleep_type, layout::acpi_enable, layout::acpi_disable}),
@@ -63,7 +78,7 @@ Board::~Board() {
 
 Result<std::unique_ptr<Board>> Board::create(vmm::Vm& vm, host::EventLoop& loop,
                                              const MachineConfig& config) {
-  std::unique_ptr<Board> board(new Board(vm, loop));
+  std::unique_ptr<Board> board(new Board(vm, loop, config));
   if (auto ok = board->build(config); !ok) return tl::make_unexpected(ok.error());
   return board;
 }
@@ -185,8 +200,23 @@ Result<void> Board::add_function(bus::pci::Bdf at, bool intx, const MakeFunction
     function->set_interrupt_pin(static_cast<u8>(pin), lpc_ ? lpc_->link_irq(link) : not_connected);
   }
   if (started_) function->start();
+  else if (auto ok = place_bars(*function); !ok)
+    return fail(ok.error().code, "PCI {}:{}:{}: {}", at.bus(), at.slot(), at.function(), ok.error().message);
   if (auto ok = pci_.add(at, *function); !ok) return ok;
   functions_[at.raw()] = {std::move(function), intx};
+  return {};
+}
+
+Result<void> Board::place_bars(bus::PciFunction& function) {
+  if (auto ok = bar_space_.place(function); !ok || !enable_bars_) return ok;
+  using Kind = bus::PciBar::Kind;
+  u16 command = 0;
+  for (unsigned bar = 0; bar < bus::PciFunction::bars; ++bar) {
+    const Kind kind = function.bar_kind(bar);
+    if (kind == Kind::io) command |= bus::pci::command_io;
+    else if (kind != Kind::none) command |= bus::pci::command_memory;
+  }
+  if (command) function.set_command(command);
   return {};
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bus/mmio_map.hpp"
+#include "bus/pci_bar_space.hpp"
 #include "bus/pci_config_ports.hpp"
 #include "bus/pci_ecam.hpp"
 #include "bus/pci_host.hpp"
@@ -55,7 +56,7 @@ class Board final {
   /// Makes the function that goes to a place; it is given the wiring of that place.
   using MakeFunction = std::function<std::unique_ptr<bus::PciFunction>(bus::PciWiring)>;
   /// Adds a function, also while the guest runs: it appears in configuration space, and is started if
-  /// the board is. `intx`: it has an interrupt pin. EEXIST when the place is taken, EINVAL for another
+  /// the board is. Before the board's start its BARs are given their places; later that is the guest's. `intx`: it has an interrupt pin. EEXIST when the place is taken, EINVAL for another
   /// bus than 0. Like remove_function(), not with itself or start() and pause() at the same time.
   [[nodiscard]] Result<void> add_function(bus::pci::Bdf at, bool intx, const MakeFunction& make);
   /// Takes a function away, as by pulling the card: its windows and its interrupt go. ENOENT.
@@ -75,8 +76,9 @@ class Board final {
   void pause();
 
  private:
-  Board(vmm::Vm& vm, host::EventLoop& loop);
+  Board(vmm::Vm& vm, host::EventLoop& loop, const MachineConfig& config);
   Result<void> build(const MachineConfig& config);
+  [[nodiscard]] Result<void> place_bars(bus::PciFunction& function);
   Result<void> map_ports();
   Result<void> add_pci(const PciDevice& device);
   Result<void> add_fw_cfg(const MachineConfig& config);
@@ -94,6 +96,8 @@ class Board final {
   bus::PioMap ports_;
   bus::MmioMap memory_;
   bus::PciDecoder decoder_{ports_, memory_};
+  bus::PciBarSpace bar_space_;
+  bool enable_bars_;  ///< first places decode from the start (pci.enable_bars)
   bus::PciHost pci_;
   dev::ResetControl reset_control_;
   bus::PciConfigPorts pci_ports_{pci_, &reset_control_};

@@ -130,6 +130,8 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   reader.read("rtc.use_localtime", out.rtc_localtime);
   reader.read("process.seccomp", out.seccomp);
   reader.read("uuid", out.uuid);
+  out.enable_bars = !config.has("lpc.bootrom");
+  reader.read("pci.enable_bars", out.enable_bars);
   reader.read("x86.mptable", out.mptable);
   reader.read("x86.strictio", out.strict_io);
   reader.read("x86.strictmsr", out.strict_msr);

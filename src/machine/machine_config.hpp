@@ -67,6 +67,7 @@ struct MachineConfig final {
   bool rtc_localtime = true, destroy_on_poweroff = false;
   std::string uuid;  ///< empty: derived from the name
 
+  bool enable_bars = true;  ///< BARs decode from the start; with a boot ROM that is the firmware's
   std::vector<PciDevice> pci;
   std::array<std::string, com_ports> com;  ///< back end of com1-4 (host::parse_char_spec), empty: no port
   std::string debugcon;                    ///< the same of the debug console

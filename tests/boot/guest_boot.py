@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 NMI_MARKER = re.compile(r"^BOOT-NMI before=(.*) after=(.*)$", re.M)
 MARKER = re.compile(r"^BOOT-OK cpus=(\d+) clocksource=(\S+) x2apic=(\S+) uptime=(\S+)", re.M)
+MEMORY = re.compile(r"Memory: \d+K/(\d+)K available")
 SHELL_PROMPT = re.compile(rb"[#$] (\x1b\[6n)?$")  # busybox may ask where the cursor is
 
 # What a sound machine never makes Linux say. "DEBUG:" is none of them.
@@ -45,6 +46,7 @@ class Case:
     clocksource: str = ""
     x2apic: str = ""
     program: str = ""  # instead of bhyve, relative to its folder
+    memory: int = 0  # megabytes that Linux must have found
 
 
 # The command lines of Linux that choose another interrupt controller, clock or mode. With noapic Linux
@@ -64,6 +66,9 @@ MATRIX = (
     Case("paged", cpus=2, options=("-o", "memory.resident=48M")),
     Case("paged-emulated", cpus=2, options=("-o", "memory.resident=48M", "-o",
                                             "memory.ept_ad=emulated")),
+    # The hole for devices elsewhere than at 3 GB.
+    Case("lowmem-low", options=("-m", "1G", "-o", "memory.lowmem_limit=128M"), memory=1024),
+    Case("lowmem-high", options=("-m", "4G", "-o", "memory.lowmem_limit=3328M"), memory=4096),
     Case("notsc", cpus=2, append="notsc", clocksource_not="tsc"),
 )
 
@@ -322,8 +327,16 @@ class Boot:
             self._fail(f"clocksource {marker[2]}, expected {case.clocksource}")
         if marker[2] == case.clocksource_not:
             self._fail(f"clocksource {marker[2]}")
+        if case.memory:
+            self._judge_memory()
         if case.x2apic and marker[3] != case.x2apic:
             self._fail(f"x2apic={marker[3]}, expected {case.x2apic}")
+
+    def _judge_memory(self):
+        """All but the holes below 1 MB must be RAM."""
+        found = MEMORY.search(self._outcome.log)
+        if not found or int(found[1]) < (self._case.memory << 10) - 1024:
+            self._fail(f"Linux found {found[1] if found else 'no'} KB, expected {self._case.memory} MB")
 
     def _fail(self, sentence):
         self._outcome.failures.append(sentence)

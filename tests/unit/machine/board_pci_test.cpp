@@ -89,15 +89,35 @@ TEST_F(BoardPciTest, GuestFindsTheBoardAndTheCardByPortsAndEcam) {
   EXPECT_EQ(config_read(4, 0), 0xffff'ffffu);
 }
 
+TEST_F(BoardPciTest, WindowsHavePlacesAndDecodeFromTheStart) {
+  make_with_card();
+  EXPECT_EQ(config_read(slot, 4, 2) & 3u, 3u);
+  const u32 ports = config_read(slot, 0x10) & ~3u;
+  EXPECT_EQ(ports, 0x2000u);
+  out(static_cast<u16>(ports), 4, 0x77);
+  const u64 memory = config_read(slot, 0x18) & ~0xfu;
+  EXPECT_EQ(memory, 0xc000'0000u);
+  EXPECT_EQ(fetch(memory + 4, 4), 0x7bu);
+}
+
+TEST_F(BoardPciTest, WithFirmwareWindowsHavePlacesButDoNotDecode) {
+  machine.enable_bars = false;
+  make_with_card();
+  EXPECT_EQ(config_read(slot, 4, 2) & 3u, 0u);
+  EXPECT_EQ(config_read(slot, 0x10) & ~3u, 0x2000u);
+  EXPECT_EQ(in(0x2000, 4), 0xffff'ffffu);
+}
+
 TEST_F(BoardPciTest, GuestPlacesAndMovesWindowsWhileTheyDecode) {
   make_with_card();
+  config_write(slot, 4, 2, 0);
   config_write(slot, 0x10, 4, 0x2100);
-  config_write(slot, 0x18, 4, 0xc001'0000);
+  config_write(slot, 0x18, 4, 0xc201'0000);
   EXPECT_EQ(in(0x2100, 4), 0xffff'ffffu);
   config_write(slot, 4, 2, io_and_memory);
   out(0x2104, 4, 0x55);
   EXPECT_EQ(in(0x2100, 4), 0x55u);
-  EXPECT_EQ(fetch(0xc001'0010, 4), 0x65u);
+  EXPECT_EQ(fetch(0xc201'0010, 4), 0x65u);
   config_write(slot, 0x10, 4, 0x3000);
   EXPECT_EQ(in(0x2100, 4), 0xffff'ffffu);
   EXPECT_EQ(in(0x3000, 4), 0x55u);
@@ -105,7 +125,7 @@ TEST_F(BoardPciTest, GuestPlacesAndMovesWindowsWhileTheyDecode) {
   config_write(slot, 0x18, 4, 0);
   config_write(slot, 0x1c, 4, 0x10);
   config_write(slot, 4, 2, io_and_memory);
-  EXPECT_EQ(fetch(0xc001'0000, 4), 0xffff'ffffu);
+  EXPECT_EQ(fetch(0xc201'0000, 4), 0xffff'ffffu);
   EXPECT_EQ(fetch(0x10'0000'0000 + 8, 4), 0x5du);
 }
 
