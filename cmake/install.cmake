@@ -37,6 +37,9 @@ target_include_directories(vmmapi INTERFACE
 target_compile_features(vmmapi INTERFACE cxx_std_20)
 install(TARGETS vmmapi EXPORT vmmapi LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/bhyve DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+# The file finds itself, so that the installed tree can be moved.
+file(RELATIVE_PATH VMMAPI_PC_UP "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
+string(REGEX REPLACE "/$" "" VMMAPI_PC_UP "${VMMAPI_PC_UP}")
 configure_file(cmake/package/vmmapi.pc.in vmmapi.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/vmmapi.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 configure_package_config_file(cmake/package/vmmapi-config.cmake.in vmmapi-config.cmake
