@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.hpp"
 #include "dev/pci/hostbridge.hpp"
 #include "host/char_open.hpp"
 #include "machine/cmos.hpp"
@@ -96,6 +97,8 @@ Result<void> Board::build(const MachineConfig& config) {
     if (auto ok = add_debug_console(config.debugcon); !ok) return ok;
   if (config.fw_cfg)
     if (auto ok = add_fw_cfg(config); !ok) return ok;
+  if (config.fw_ctl)
+    if (auto ok = add_fw_ctl(config); !ok) return ok;
   if (config.testdev)
     if (auto ok = add_testdev(); !ok) return ok;
   return memory_.add(layout::pci_ecam, layout::pci_ecam_size, ecam_);
@@ -296,8 +299,19 @@ Result<void> Board::add_testdev() {
   return memory_.add(Gpa(TestDev::window_base), TestDev::window_size, testdev_->window());
 }
 
+Result<void> Board::add_fw_ctl(const MachineConfig& config) {
+  platform::FwCtl values;
+  std::vector<u8> cpus(4);
+  store_le<u32>(cpus, 0, config.vcpus);
+  values.set_value("hw.ncpu", std::move(cpus));
+  using platform::FwCtlPio;
+  fw_ctl_ = std::make_unique<FwCtlPio>(std::move(values));
+  lifecycle_.push_back(fw_ctl_.get());
+  return ports_.add(FwCtlPio::port, FwCtlPio::ports, *fw_ctl_);
+}
+
 Result<void> Board::add_fw_cfg(const MachineConfig& config) {
-  auto items = make_firmware_items(config);
+  auto items = make_firmware_items(config, lpc_slot_);
   if (!items) return tl::make_unexpected(items.error());
   using platform::FwCfgPio;
   fw_cfg_ = std::make_unique<FwCfgPio>(std::move(*items), vm_.space());

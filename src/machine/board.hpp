@@ -26,6 +26,7 @@
 #include "host/event_loop.hpp"
 #include "machine/machine_config.hpp"
 #include "platform/fw_cfg_pio.hpp"
+#include "platform/fw_ctl_pio.hpp"
 #include "vmm/vm.hpp"
 
 namespace bhyve::machine {
@@ -82,6 +83,7 @@ class Board final {
   Result<void> map_ports();
   Result<void> add_pci(const PciDevice& device);
   Result<void> add_fw_cfg(const MachineConfig& config);
+  Result<void> add_fw_ctl(const MachineConfig& config);
   Result<void> add_uart(unsigned port, const std::string& path);
   Result<void> add_debug_console(const std::string& path);
   Result<void> add_testdev();
@@ -121,6 +123,7 @@ class Board final {
   std::unique_ptr<dev::DebugConsole> debug_console_;
   std::unique_ptr<dev::TestDev> testdev_;
   std::unique_ptr<platform::FwCfgPio> fw_cfg_;
+  std::unique_ptr<platform::FwCtlPio> fw_ctl_;
   std::atomic<int> debug_exit_status_{-1};  ///< -1: not used
   dev::DebugExit debug_exit_;
   std::vector<bus::Lifecycle*> lifecycle_;

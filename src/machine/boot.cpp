@@ -125,13 +125,14 @@ Result<void> load_guest(vmm::Vm& vm, const MachineConfig& config, const Config& 
     if (!entry) return tl::make_unexpected(entry.error());
   }
   VmMemory memory(vm.space());
-  if (auto ok = place_firmware_tables(memory, config, variables, lpc_slot, pci_slots); !ok)
+  if (auto ok = place_firmware_tables(memory, config, lpc_slot, pci_slots); !ok)
     return ok;
   // After the tables: a BIOS that wants its window below 1 MiB makes its own.
   if (!rom->empty())
     if (auto ok = map_boot_rom(vm.space(), *rom, *rom_variables); !ok) return ok;
   if (left) return restore_stopped(vm, loaded->vcpus);
   if (!direct) return {};
+  if (auto ok = place_bios_data(memory, config); !ok) return ok;
   set_memory_types(vm);
   enter_at(vm.vcpu(0), *entry);
   return {};

@@ -11,7 +11,7 @@
 namespace bhyve::machine {
 namespace {
 
-constexpr u64 largest = 16 * MiB, legacy_window = 128 * KiB, reset_offset = 16;
+constexpr u64 largest = 16 * MiB, legacy_window = 256 * KiB;
 
 [[nodiscard]] Result<loader::BootFile> read_image(const char* role, const std::string& path) {
   auto file = loader::read_boot_file(fmt::format("{} {}", role, path), path, largest);
@@ -21,12 +21,14 @@ constexpr u64 largest = 16 * MiB, legacy_window = 128 * KiB, reset_offset = 16;
   return file;
 }
 
-/// JMP FAR F000:xxxx at the reset vector.
-bool is_legacy_bios(std::span<const u8> rom) {
-  constexpr u8 jump_far = 0xea;
-  constexpr u16 bios_segment = 0xf000;
-  const auto vector = rom.last(reset_offset);
-  return vector[0] == jump_far && load_le<u16>(vector, 3) == bios_segment;
+/// UEFI firmware is made of firmware volumes, whose headers have a signature (PI specification, vol. 3,
+/// 3.2.1). It runs high and looks for the tables below 1 MiB.
+bool is_uefi(std::span<const u8> rom) {
+  constexpr u32 signature = 0x4856'465f;  // _FVH
+  constexpr usize signature_at = 40;
+  for (usize at = 0; at < rom.size(); at += page_size)
+    if (load_le<u32>(rom, at + signature_at) == signature) return true;
+  return false;
 }
 
 [[nodiscard]] Result<void> map_file(mem::Vmspace& space, Gpa gpa, const loader::BootFile& file,
@@ -55,7 +57,7 @@ Result<void> map_boot_rom(mem::Vmspace& space, const std::string& path,
     auto ok = map_file(space, at - store->bytes.size(), *store, mem::Prot::rw, "bootvars");
     if (!ok) return ok;
   }
-  if (is_legacy_bios(rom->bytes)) {
+  if (!is_uefi(rom->bytes)) {
     const auto shadow = std::span<const u8>(rom->bytes)
                             .last(std::min<u64>(rom->bytes.size(), legacy_window));
     if (!space.write(Gpa(MiB - shadow.size()), shadow))

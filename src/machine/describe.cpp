@@ -113,6 +113,7 @@ void describe_isa(const MachineConfig& config, Text& out) {
       line(out, "com{}        port {:03x}h, IRQ {}: {}", n + 1, ports[n], irqs[n], config.com[n]);
   if (!config.debugcon.empty()) line(out, "debugcon    port e9h: {}", config.debugcon);
   if (config.testdev) line(out, "pc-testdev  debug exit at port f4h");
+  if (config.fw_ctl) line(out, "fwcfg       bhyve's interface");
   if (config.fw_cfg) line(out, "fwcfg       QEMU's interface, {} items", config.firmware_items.size());
   line(out, "board       PIC, PIT, HPET, RTC ({}), PM timer, keyboard controller",
        config.rtc_localtime ? "local time" : "UTC");

@@ -36,7 +36,7 @@ constexpr auto lpc = std::to_array<DeviceName>({
     {"com3", "serial port at 3E8h, IRQ 4", true},
     {"com4", "serial port at 2E8h, IRQ 3", true},
     {"bootrom", "firmware image", true},
-    {"fwcfg", "firmware configuration interface (qemu)", true},
+    {"fwcfg", "firmware configuration interface (bhyve, qemu)", true},
     {"tpm", "trusted platform module", false},
     {"pc-testdev", "test ports of QEMU's device, debug exit at F4h", true},
     {"debugcon", "debug console at E9h", true},

@@ -3,6 +3,8 @@
 #include <fstream>
 #include <iterator>
 
+#include "machine/firmware_tables.hpp"
+#include "platform/acpi_loader.hpp"
 #include "platform/byte_writer.hpp"
 #include "platform/e820.hpp"
 #include "platform/uuid.hpp"
@@ -34,9 +36,23 @@ Result<std::vector<u8>> read_item(const FirmwareItem& item) {
   return bytes;
 }
 
+/// Tables for firmware that places them itself.
+Result<void> add_tables(FwCfg& out, const MachineConfig& config, u8 lpc_slot) {
+  if (config.acpi) {
+    const auto tables = make_acpi(config, lpc_slot);
+    if (!tables) return tl::make_unexpected(tables.error());
+    for (auto& [name, bytes] : platform::make_acpi_files(*tables))
+      if (auto ok = out.add_file(name, std::move(bytes)); !ok) return ok;
+  }
+  auto smbios = platform::make_smbios(config.smbios);
+  if (!smbios) return tl::make_unexpected(smbios.error());
+  if (auto ok = out.add_file("etc/smbios/smbios-anchor", std::move((*smbios)[0].bytes)); !ok) return ok;
+  return out.add_file("etc/smbios/smbios-tables", std::move((*smbios)[1].bytes));
+}
+
 }  // namespace
 
-Result<FwCfg> make_firmware_items(const MachineConfig& config) {
+Result<FwCfg> make_firmware_items(const MachineConfig& config, u8 lpc_slot) {
   FwCfg out;
   const auto uuid = platform::parse_uuid(config.uuid);
   const auto id = uuid ? *uuid : platform::uuid_from_name(config.name);
@@ -54,6 +70,7 @@ Result<FwCfg> make_firmware_items(const MachineConfig& config) {
     if (auto ok = out.add_file(item.name, std::move(*bytes)); !ok)
       return fail(ok.error().code, "-f {}: {}", item.name, ok.error().message);
   }
+  if (auto ok = add_tables(out, config, lpc_slot); !ok) return tl::make_unexpected(ok.error());
   return out;
 }
 

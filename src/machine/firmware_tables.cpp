@@ -1,6 +1,6 @@
 #include "machine/firmware_tables.hpp"
 
-#include "platform/acpi.hpp"
+#include "platform/bios_data.hpp"
 #include "platform/mptable.hpp"
 #include "platform/smbios.hpp"
 #include "platform/uuid.hpp"
@@ -13,7 +13,8 @@ Result<void> place(loader::GuestMemory& memory, const platform::GuestBlob& blob)
   return memory.write(blob.address, blob.bytes);
 }
 
-/// The variables bios.*, system.*, board.* and chassis.* (bhyve_config(5)).
+}  // namespace
+
 Result<platform::SmbiosConfig> smbios_config(const MachineConfig& config, const Config& variables) {
   platform::SmbiosConfig out;
   const struct {
@@ -59,7 +60,7 @@ Result<platform::SmbiosConfig> smbios_config(const MachineConfig& config, const 
   return out;
 }
 
-Result<void> place_acpi(loader::GuestMemory& memory, const MachineConfig& config, u8 lpc_slot) {
+Result<platform::AcpiTables> make_acpi(const MachineConfig& config, u8 lpc_slot) {
   platform::AcpiConfig acpi;
   for (u32 id = 0; id < config.vcpus; ++id) acpi.cpus.push_back({id, true});
   acpi.lowmem = config.lowmem;
@@ -67,20 +68,25 @@ Result<void> place_acpi(loader::GuestMemory& memory, const MachineConfig& config
   for (unsigned n = 0; n < com_ports; ++n) acpi.uarts[n] = !config.com[n].empty();
   acpi.lpc_slot = lpc_slot;
   acpi.hpet_id = timer::Vhpet::capabilities();
-  auto tables = platform::make_acpi_tables(acpi);
-  if (!tables) return tl::make_unexpected(tables.error());
-  for (const auto& blob : tables->blobs)
+  return platform::make_acpi_tables(acpi);
+}
+
+Result<void> place_bios_data(loader::GuestMemory& memory, const MachineConfig& config) {
+  std::array<bool, com_ports> com{};
+  for (unsigned n = 0; n < com_ports; ++n) com[n] = !config.com[n].empty();
+  for (const auto& blob : platform::make_bios_data(com))
     if (auto ok = place(memory, blob); !ok) return ok;
   return {};
 }
 
-}  // namespace
-
 Result<void> place_firmware_tables(loader::GuestMemory& memory, const MachineConfig& config,
-                                   const Config& variables, u8 lpc_slot,
-                                   const std::vector<unsigned>& pci_slots) {
-  if (config.acpi)
-    if (auto ok = place_acpi(memory, config, lpc_slot); !ok) return ok;
+                                   u8 lpc_slot, const std::vector<unsigned>& pci_slots) {
+  if (config.acpi) {
+    const auto tables = make_acpi(config, lpc_slot);
+    if (!tables) return tl::make_unexpected(tables.error());
+    for (const auto& blob : tables->blobs)
+      if (auto ok = place(memory, blob); !ok) return ok;
+  }
   if (config.mptable) {
     platform::MpTableConfig mp;
     for (u32 id = 0; id < config.vcpus; ++id) mp.apic_ids.push_back(id);
@@ -89,9 +95,7 @@ Result<void> place_firmware_tables(loader::GuestMemory& memory, const MachineCon
     if (!table) return tl::make_unexpected(table.error());
     if (auto ok = place(memory, *table); !ok) return ok;
   }
-  const auto smbios = smbios_config(config, variables);
-  if (!smbios) return tl::make_unexpected(smbios.error());
-  const auto blobs = platform::make_smbios(*smbios);
+  const auto blobs = platform::make_smbios(config.smbios);
   if (!blobs) return tl::make_unexpected(blobs.error());
   for (const auto& blob : *blobs)
     if (auto ok = place(memory, blob); !ok) return ok;

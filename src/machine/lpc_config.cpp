@@ -20,11 +20,11 @@ Result<std::string> read_path(const Config& config, bool lpc, const std::string&
 Result<void> read_firmware_items(const Config& config, MachineConfig& out) {
   const auto kind = config.get_text("lpc.fwcfg", "");
   if (!kind) return tl::make_unexpected(kind.error());
-  if (*kind == "bhyve")
-    return fail(ENOTSUP, "-l fwcfg,bhyve: this interface is not in this build; expected qemu");
-  if (!kind->empty() && *kind != "qemu")
+  if (!kind->empty() && *kind != "qemu" && *kind != "bhyve")
     return fail(EINVAL, "-l fwcfg,{}: expected qemu or bhyve", *kind);
-  out.fw_cfg = !kind->empty();
+  out.fw_cfg = *kind == "qemu";
+  // A boot ROM brings bhyve's interface along.
+  out.fw_ctl = *kind == "bhyve" || (kind->empty() && config.has("lpc.bootrom"));
   for (const std::string& number : config.children("fwcfg")) {
     const std::string node = "fwcfg." + number;
     FirmwareItem item;

@@ -10,6 +10,7 @@
 
 #include "base/bits.hpp"
 #include "bhyve/devices.hpp"
+#include "machine/firmware_tables.hpp"
 #include "machine/lpc_config.hpp"
 #include "machine/sg_memory.hpp"
 #include "platform/layout.hpp"
@@ -256,6 +257,9 @@ Result<MachineConfig> resolve_all(const Config& config) {
                           Step{read_apic_mode}, Step{read_pci}, Step{find_absent},
                           Step{read_cpusets}})
     if (auto ok = step(config, out); !ok) return tl::make_unexpected(ok.error());
+  auto smbios = smbios_config(out, config);
+  if (!smbios) return tl::make_unexpected(smbios.error());
+  out.smbios = std::move(*smbios);
   return out;
 }
 

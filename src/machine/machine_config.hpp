@@ -7,6 +7,7 @@
 #include "base/types.hpp"
 #include "bhyve/config.hpp"
 #include "engine/engine.hpp"
+#include "platform/smbios.hpp"
 #include "pmap/mapping.hpp"
 
 namespace bhyve::machine {
@@ -73,6 +74,8 @@ struct MachineConfig final {
   std::string debugcon;                    ///< the same of the debug console
   bool testdev = false;                    ///< -l pc-testdev
   bool fw_cfg = false;                     ///< -l fwcfg,qemu
+  bool fw_ctl = false;                     ///< -l fwcfg,bhyve
+  platform::SmbiosConfig smbios;           ///< bios.*, system.*, board.*, chassis.* and what the machine is
   std::vector<FirmwareItem> firmware_items;
   /// A sentence each for parts of the configuration that this build does not have.
   std::vector<std::string> absent;

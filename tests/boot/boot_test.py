@@ -17,12 +17,14 @@ def main():
     parser.add_argument("--timeout", type=float, default=120, help="seconds")
     options = parser.parse_args()
 
+    case = guest_boot.CASES[options.case]
     kernel = os.environ.get("BHYVE_TEST_KERNEL") or options.kernel
+    if case.image:
+        kernel = os.path.join(os.environ.get("BHYVE_TEST_IMAGES", ""), case.image)
     problem = guest_boot.check_kernel(kernel)
     if problem:
         sys.exit(problem)
-    outcome = guest_boot.boot(options.bhyve, kernel, options.initramfs,
-                              guest_boot.CASES[options.case], options.timeout)
+    outcome = guest_boot.boot(options.bhyve, kernel, options.initramfs, case, options.timeout)
     if outcome.failures:
         print(outcome.log)
         for failure in outcome.failures:

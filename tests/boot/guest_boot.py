@@ -46,6 +46,7 @@ class Case:
     clocksource: str = ""
     x2apic: str = ""
     program: str = ""  # instead of bhyve, relative to its folder
+    image: str = ""  # kernel of BHYVE_TEST_IMAGES, instead of the cloud kernel
     memory: int = 0  # megabytes that Linux must have found
 
 
@@ -71,6 +72,10 @@ MATRIX = (
     Case("lowmem-high", options=("-m", "4G", "-o", "memory.lowmem_limit=3328M"), memory=4096),
     Case("notsc", cpus=2, append="notsc", clocksource_not="tsc"),
 )
+
+# Debian's other kernels, from the folder of scripts/get-images.
+KERNELS = (Case("kernel-standard", cpus=2, image="vmlinuz-standard"),
+           Case("kernel-rt", cpus=2, image="vmlinuz-rt"))
 
 COUNTS = tuple(Case(f"poweroff-{n}", cpus=n) for n in (1, 2, 4, 16))
 
@@ -141,7 +146,7 @@ def pairwise_case(number, row):
 
 PAIRWISE = tuple(pairwise_case(n, row) for n, row in enumerate(PAIRWISE_ROWS, 1))
 
-CASES = {case.name: case for case in COUNTS + ENDS + MATRIX + CHECKSUMS + PAIRWISE}
+CASES = {case.name: case for case in COUNTS + ENDS + MATRIX + CHECKSUMS + PAIRWISE + KERNELS}
 
 IDLE_SECONDS = 20  # what scripts/initramfs-init sleeps
 IDLE_LIMIT = 0.01  # of a host core

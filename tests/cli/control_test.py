@@ -159,6 +159,41 @@ class Control(CliCase):
             thread.join(60)
         self.assertEqual(failures, [])
 
+    def test_socket_is_for_its_owner(self):
+        if os.getuid() != 0:
+            self.skipTest("needs root, to be somebody else")
+        self.start_guest()
+        control = self.run_dir / "vm" / "control"
+        ask = ("import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+               "s.sendall(b'{\"command\":\"get-info\"}\\n'); print(s.recv(100))")
+
+        def as_nobody():
+            try:
+                return subprocess.run(["python3", "-c", ask, str(control)], user=65534, group=65534,
+                                      extra_groups=[], cwd="/", text=True, capture_output=True,
+                                      timeout=60).stdout
+            except PermissionError:
+                self.skipTest("nobody may not run Python here")
+
+        self.assertEqual(as_nobody(), "")  # the folders are closed
+        for path in (self.dir, self.run_dir, self.run_dir / "vm", control):
+            path.chmod(0o777)
+        self.assertIn(as_nobody(), ("", "b''\n"))  # and who gets in is turned away
+        self.assertEqual(self.get("--get-info")["info"]["state"], "running")
+
+    def test_watch_refreshes_a_table(self):
+        self.start_guest("-c", "2", "-m", "64M")
+        watching = self.start("bhyvectl", "--list", "--watch=0.05")
+        rows = []
+        while len(rows) < 3:
+            line = watching.stdout.readline()
+            self.assertNotEqual(line, "")
+            if " running " in f"{line} ":
+                rows.append(line.split())
+        for row in rows:
+            self.assertIn("vm", row[0])
+            self.assertIn("64M", row)
+
     def test_rounds_of_a_life(self):
         """Load, run to a reset, run again, load anew, run to a power-off, destroy; scripts/soak --lives
         does it with Debian's kernel."""

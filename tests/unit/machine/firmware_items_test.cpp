@@ -20,7 +20,7 @@ TEST(FirmwareItems, NumbersAreTheMachines) {
   MachineConfig config;
   config.vcpus = 3;
   config.memory = config.lowmem = 512 * MiB;
-  auto items = make_firmware_items(config);
+  auto items = make_firmware_items(config, 31);
   ASSERT_TRUE(items) << items.error().message;
   EXPECT_EQ(number(*items, FwCfg::key_cpus, 2), 3u);
   EXPECT_EQ(number(*items, FwCfg::key_max_cpus, 2), 3u);
@@ -31,12 +31,24 @@ TEST(FirmwareItems, NumbersAreTheMachines) {
   EXPECT_EQ((*map)[16], 1);  // the first range is memory
 }
 
+TEST(FirmwareItems, TablesComeWithTheScriptThatPlacesThem) {
+  MachineConfig config;
+  config.acpi = true;
+  const auto items = make_firmware_items(config, 31);
+  ASSERT_TRUE(items) << items.error().message;
+  for (const char* name : {"etc/acpi/rsdp", "etc/acpi/tables", "etc/table-loader",
+                           "etc/smbios/smbios-anchor", "etc/smbios/smbios-tables"})
+    EXPECT_NE(items->file(name), nullptr) << name;
+  config.acpi = false;
+  EXPECT_EQ(make_firmware_items(config, 31)->file("etc/acpi/rsdp"), nullptr);
+}
+
 TEST(FirmwareItems, TextAndFilesBecomeItems) {
   const std::string path = testing::TempDir() + "bhyve-firmware-item";
   std::ofstream(path, std::ios::binary) << std::string("a\0\xff", 3);
   MachineConfig config;
   config.firmware_items = {{"opt/text", "hello", false}, {"opt/file", path, true}};
-  const auto items = make_firmware_items(config);
+  const auto items = make_firmware_items(config, 31);
   ASSERT_TRUE(items) << items.error().message;
   EXPECT_EQ(*items->file("opt/text"), (std::vector<u8>{'h', 'e', 'l', 'l', 'o'}));
   EXPECT_EQ(*items->file("opt/file"), (std::vector<u8>{'a', 0, 0xff}));
@@ -46,7 +58,7 @@ TEST(FirmwareItems, TextAndFilesBecomeItems) {
 TEST(FirmwareItems, TwiceTheSameNameIsRefusedByName) {
   MachineConfig config;
   config.firmware_items = {{"opt/x", "1", false}, {"opt/x", "2", false}};
-  const auto items = make_firmware_items(config);
+  const auto items = make_firmware_items(config, 31);
   ASSERT_FALSE(items);
   EXPECT_EQ(items.error().message, "-f opt/x: firmware item 'opt/x' is there already");
 }
