@@ -179,6 +179,8 @@ class Control(CliCase):
         for path in (self.dir, self.run_dir, self.run_dir / "vm", control):
             path.chmod(0o777)
         self.assertIn(as_nobody(), ("", "b''\n"))  # and who gets in is turned away
+        for path in (self.run_dir, self.run_dir / "vm"):
+            path.chmod(0o700)
         self.assertEqual(self.get("--get-info")["info"]["state"], "running")
 
     def test_watch_refreshes_a_table(self):
