@@ -101,10 +101,10 @@ def checksum_case(name, memory, resident, checksum, *options):
 
 # MiB, processes, passes. scripts/soak --paging N runs the big ones again and again.
 CHECKSUMS = (
-    checksum_case("checksum", "2G", "256M", "1024,2,3"),
-    checksum_case("checksum-emulated", "2G", "256M", "1024,2,3", "-o", "memory.ept_ad=emulated"),
-    checksum_case("checksum-small", "512M", "64M", "192,2,2"),
-    checksum_case("checksum-small-emulated", "512M", "64M", "192,2,2", "-o", "memory.ept_ad=emulated"),
+    checksum_case("checksum", "2G", "256M", "1024,2,2"),
+    checksum_case("checksum-emulated", "2G", "256M", "1024,2,2", "-o", "memory.ept_ad=emulated"),
+    checksum_case("checksum-small", "512M", "64M", "192,2,3"),
+    checksum_case("checksum-small-emulated", "512M", "64M", "192,2,3", "-o", "memory.ept_ad=emulated"),
 )
 
 # Each row is one boot: number of CPUs, clocksource, cpu.hypervisor, and which of SWITCHES are given. Every
