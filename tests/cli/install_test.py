@@ -7,7 +7,7 @@ import subprocess
 import unittest
 
 import doc_examples
-from cli_case import CliCase
+from cli_case import SANITIZED, CliCase
 
 REPO = doc_examples.REPO
 BUILD = pathlib.Path(os.environ["BHYVE_BIN"]).parent
@@ -26,6 +26,7 @@ target_compile_definitions(steps PRIVATE _GNU_SOURCE)
 """
 
 
+@unittest.skipIf(SANITIZED, "programs would need the sanitizer's runtime")
 class Install(CliCase):
     @classmethod
     def setUpClass(cls):
