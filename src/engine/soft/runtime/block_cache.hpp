@@ -77,7 +77,7 @@ class BlockCache final {
   void clear();
 
  private:
-  static constexpr unsigned jump_count = 16384, bucket_count = 1 << 16;
+  static constexpr unsigned jump_count = 16384, bucket_count = 1 << 17;
   static constexpr usize chunk_size = 1 << 20, chunk_limit = 96, reserve = 4096;
   struct Jump {
     u64 rip = 1, key = 0;
@@ -85,7 +85,7 @@ class BlockCache final {
   };
   [[nodiscard]] static unsigned hash(u64 rip) { return (rip ^ rip >> 12) & (jump_count - 1); }
   [[nodiscard]] static unsigned bucket(Gpa gpa) {
-    return static_cast<unsigned>(gpa.value() * 0x9e37'79b9'7f4a'7c15 >> 48);
+    return static_cast<unsigned>(gpa.value() * 0x9e37'79b9'7f4a'7c15 >> 47);
   }
 
   u64 key_ = 0;
