@@ -4,11 +4,9 @@
 
 namespace bhyve::soft {
 
-BlockEmitter::BlockEmitter(Translator& translator, Block& block, bool plain)
-    : t_(translator), b_(block), c_(translator.cache().begin(), translator.cache().end() - 64),
-      other_(translator.cache().cold_begin(), translator.cache().cold_end()),
-      start_(static_cast<i64>(block.gpa & page_mask)),
-      bmi2_(__builtin_cpu_supports("bmi2") != 0), plain_(plain) {
+BlockEmitter::BlockEmitter(Translator& translator)
+    : t_(translator), c_(nullptr, nullptr), other_(nullptr, nullptr),
+      bmi2_(__builtin_cpu_supports("bmi2") != 0) {
   const Cpu& cpu = t_.cpu();
   page_ = t_.offset(cpu.frame.page);
   key_ = t_.offset(cpu.frame.key);
@@ -25,20 +23,39 @@ BlockEmitter::BlockEmitter(Translator& translator, Block& block, bool plain)
   flags_ = t_.offset(cpu.flags);
 }
 
+void BlockEmitter::begin(Block& block, bool plain) {
+  CodeCache& cache = t_.cache();
+  b_ = &block;
+  c_ = HostCode(cache.begin(), cache.end() - 64);
+  other_ = HostCode(cache.cold_begin(), cache.cold_end());
+  start_ = static_cast<i64>(block.gpa & page_mask);
+  plain_ = plain;
+  places.clear();
+  exits.clear();
+  second_page_tag = nullptr;
+  g_.clear();
+  cold_.clear();
+  open_ = 0;
+  held_ = BlockWindows::none;
+  in_host_ = false;
+  in_memory_ = true;
+  open_gates_ = 0;
+}
+
 /// Flags that are needed at a place in this page, all when it is unknown.
 u8 BlockEmitter::live_at(i64 target) {
   if (target < 0 || target >= static_cast<i64>(page_size)) return flag::all;
-  if (target == start_) return b_.live_in;
-  Block* block = t_.find((b_.gpa & ~page_mask) + static_cast<u64>(target));
+  if (target == start_) return b_->live_in;
+  Block* block = t_.find((b_->gpa & ~page_mask) + static_cast<u64>(target));
   return block ? t_.live_in(*block) : flag::all;
 }
 
 void BlockEmitter::analyse() {
-  g_.reserve(b_.count);
-  for (unsigned n = 0; n < b_.count; ++n)
-    g_.push_back(classify(b_.insns[n], b_.raw() + b_.insns[n].offset));
-  u8 live = live_at(start_ + b_.bytes);
-  for (unsigned n = b_.count; n-- > 0;) {
+  g_.reserve(b_->count);
+  for (unsigned n = 0; n < b_->count; ++n)
+    g_.push_back(classify(b_->insns[n], b_->raw() + b_->insns[n].offset));
+  u8 live = live_at(start_ + b_->bytes);
+  for (unsigned n = b_->count; n-- > 0;) {
     GuestInsn& g = g_[n];
     if (g.kind == Kind::call || g.kind == Kind::jump) live = live_at(target_of(g));
     if (g.kind == Kind::jump_cond) live |= live_at(target_of(g));
@@ -46,7 +63,7 @@ void BlockEmitter::analyse() {
     if (g.kind == Kind::call || g.kind == Kind::jump) continue;
     live = static_cast<u8>(g.reads | (live & ~g.writes));
   }
-  if (!plain_) windows_.emplace(g_);
+  if (!plain_) windows_.analyse(g_);
 }
 
 void BlockEmitter::emit_callout(const GuestInsn& g) {
@@ -101,22 +118,22 @@ void BlockEmitter::close_cold() {
   }
 }
 
-bool BlockEmitter::run() {
+bool BlockEmitter::run(Block& block, bool plain) {
+  begin(block, plain);
   analyse();
-  if (b_.crosses()) check_second_page();
+  if (b_->crosses()) check_second_page();
   for (const GuestInsn& g : g_) {
-    host_offset.push_back(static_cast<u32>(c_.size()));
-    flags_live.push_back(in_host_ && !in_memory_);
+    places.push_back({static_cast<u32>(c_.size()), in_host_ && !in_memory_});
     emit(g);
     close_cold();
     if (c_.overflowed()) return false;
   }
-  host_offset.push_back(static_cast<u32>(c_.size()));
+  places.push_back({static_cast<u32>(c_.size()), false});
   const Kind last = g_.back().kind;
   const bool leaves = last == Kind::ret || last == Kind::call || last == Kind::jump ||
                       last == Kind::jump_indirect || last == Kind::call_indirect;
   if (!leaves) {
-    const i64 next = start_ + b_.bytes;
+    const i64 next = start_ + b_->bytes;
     emit_exit(next, false, live_at(next));
   }
   while (c_.size() < 32) c_.byte(0x90);  // room for a jump when it is thrown away

@@ -1,5 +1,4 @@
 #pragma once
-#include <optional>
 #include <vector>
 
 #include "engine/soft/runtime/block_cache.hpp"
@@ -14,16 +13,14 @@ namespace bhyve::soft {
 /// Implemented by families: block_emitter_flags, _memory, _operands, _stack, _branch.
 class BlockEmitter final {
  public:
-  /// `plain`: each access is checked on its own.
-  BlockEmitter(Translator& translator, Block& block, bool plain);
+  explicit BlockEmitter(Translator& translator);
 
-  /// Emits everything. False: no room in the code cache.
-  [[nodiscard]] bool run();
+  /// Emits everything. `plain`: each access is checked on its own. False: no room in the code cache.
+  [[nodiscard]] bool run(Block& block, bool plain);
 
   [[nodiscard]] usize bytes() const { return c_.size(); }
   [[nodiscard]] usize cold_bytes() const { return other_.size(); }
-  std::vector<u32> host_offset;
-  std::vector<bool> flags_live;
+  std::vector<Translator::Place> places;  ///< of each instruction; then the end
   std::vector<u32> exits;
   u8* second_page_tag = nullptr;  ///< see Translator::Translation
 
@@ -56,10 +53,10 @@ class BlockEmitter final {
     return static_cast<unsigned>(&g - g_.data());
   }
   [[nodiscard]] BlockWindows::Access operand_access(const GuestInsn& g) const {
-    return windows_ ? windows_->operand(number(g)) : BlockWindows::Access{};
+    return plain_ ? BlockWindows::Access{} : windows_.operand(number(g));
   }
   [[nodiscard]] BlockWindows::Access stack_access(const GuestInsn& g) const {
-    return windows_ ? windows_->stack(number(g)) : BlockWindows::Access{};
+    return plain_ ? BlockWindows::Access{} : windows_.stack(number(g));
   }
   void load_page(u8 reg) { c_.load(reg, state(page_)); }
 
@@ -103,6 +100,7 @@ class BlockEmitter final {
   void emit_exit(i64 target, bool backward, bool flags_wanted);
 
   // ---- block_emitter.cpp
+  void begin(Block& block, bool plain);
   void analyse();
   void emit(const GuestInsn& g);
   void emit_callout(const GuestInsn& g);
@@ -155,18 +153,18 @@ class BlockEmitter final {
   void close_cold();
 
   Translator& t_;
-  Block& b_;
+  Block* b_ = nullptr;
   HostCode c_, other_;          ///< of hot code; of cold paths, until those are emitted
-  i64 start_;                   ///< of the block in its page
+  i64 start_ = 0;               ///< of the block in its page
   std::vector<GuestInsn> g_;
-  std::optional<BlockWindows> windows_;
+  BlockWindows windows_;
   u8 held_ = BlockWindows::none;  ///< window whose addend is in s1
   std::vector<Cold> cold_;
   usize open_ = 0;              ///< cold paths from here on belong to the current instruction
   bool in_host_ = false, in_memory_ = true;  ///< where valid flags are
   u8 open_gates_ = 0;           ///< gates that were looked at since the last callout
   bool bmi2_;
-  bool plain_;
+  bool plain_ = false;
   i32 page_, key_, tlb_, flags_, poll_, gates_, linear_, stack_key_, stack_addend_, slot_,
       temporary_, gpr_, jumps_;
 };

@@ -83,8 +83,8 @@ void BlockEmitter::check(const GuestInsn& g, unsigned size, bool write) {
 }
 
 void BlockEmitter::check_window(const GuestInsn& g, const BlockWindows::Access& a) {
-  const BlockWindows::Window& w = windows_->window(a);
-  const auto room = static_cast<i32>(page_size - windows_->span(a));
+  const BlockWindows::Window& w = windows_.window(a);
+  const auto room = static_cast<i32>(page_size - windows_.span(a));
   clobber_flags(g.reads | (g.live_after & ~g.writes));
   c_.lea(host::s0, {host::of_guest[a.base], static_cast<i32>(a.low)});
   Cold cold{w.slot == BlockWindows::none ? Cold::Kind::stack_missed : Cold::Kind::plain};
@@ -120,7 +120,7 @@ bool BlockEmitter::windowed(const GuestInsn& g, const BlockWindows::Access& a) {
 
 HostMem BlockEmitter::in_window(const BlockWindows::Access& a) {
   if (held_ != a.window) {
-    const u8 slot = windows_->window(a).slot;
+    const u8 slot = windows_.window(a).slot;
     c_.load(host::s1, state(slot == BlockWindows::none ? stack_addend_ : slot_ + slot * 8));
     held_ = a.window;
   }

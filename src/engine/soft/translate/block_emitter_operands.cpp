@@ -167,7 +167,7 @@ void BlockEmitter::emit_copy(const GuestInsn& g) {
     for (unsigned n = 0; n < 2; ++n)
       if (homes[n] != host::in_memory) c_.load(n ? host::s1 : host::s0, home(homes[n]));
   }
-  flags_live.back() = in_host_ && !in_memory_;
+  places.back().flags_live = in_host_ && !in_memory_;
   encode(g, f);
   const auto keep = [&](bool written, u8 h, u8 guest) {
     if (written && h != Fields::keep && (h == host::s0 || h == host::s1) && host::of_guest[guest] == host::in_memory)

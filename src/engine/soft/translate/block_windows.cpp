@@ -11,8 +11,12 @@ namespace {
 constexpr unsigned rsp = 4, rbp = 5;
 }
 
-BlockWindows::BlockWindows(const std::vector<GuestInsn>& insns)
-    : operand_(insns.size()), stack_(insns.size()) {
+void BlockWindows::analyse(const std::vector<GuestInsn>& insns) {
+  operand_.assign(insns.size(), {});
+  stack_.assign(insns.size(), {});
+  open_.clear();
+  windows_.clear();
+  origins_ = 0;
   forget_all();
   for (unsigned n = 0; n < insns.size(); ++n) {
     note_operand(n, insns[n]);
@@ -104,13 +108,13 @@ void BlockWindows::note_effects(const GuestInsn& g) {
 void BlockWindows::choose() {
   unsigned slots = 0;
   bool stack_used = false;
-  std::vector<bool> kept(windows_.size());
+  kept_.assign(windows_.size(), 0);
   for (unsigned w = 0; w < windows_.size(); ++w) {
     Window& window = windows_[w];
     if (window.stack && !stack_used) {
-      kept[w] = stack_used = true;
+      kept_[w] = stack_used = true;
     } else if (window.count > 1 && slots < 4) {
-      kept[w] = true;
+      kept_[w] = true;
       window.slot = static_cast<u8>(slots++);
     }
   }
@@ -118,7 +122,7 @@ void BlockWindows::choose() {
     for (Access& a : *list) {
       if (a.window == none) continue;
       a.low = windows_[a.window].low - a.low;
-      if (!kept[a.window]) a.window = none;
+      if (!kept_[a.window]) a.window = none;
     }
 }
 

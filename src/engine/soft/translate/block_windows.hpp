@@ -34,7 +34,8 @@ class BlockWindows final {
     i64 low = 0;   ///< of the window from the origin, less where the base register is: for the check
   };
 
-  explicit BlockWindows(const std::vector<GuestInsn>& insns);
+  /// Forgets the block before.
+  void analyse(const std::vector<GuestInsn>& insns);
 
   /// Of the memory operand. For CALL with one: the stack is accessed as well, see stack().
   [[nodiscard]] const Access& operand(unsigned n) const { return operand_[n]; }
@@ -67,6 +68,7 @@ class BlockWindows final {
   std::vector<u8> open_;     ///< by origin: its window
   std::vector<Window> windows_;
   std::vector<Access> operand_, stack_;
+  std::vector<u8> kept_;
 };
 
 }  // namespace bhyve::soft

@@ -1,6 +1,7 @@
 #include "engine/soft/translate/translator.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/replay/replay.hpp"
@@ -12,7 +13,9 @@
 namespace bhyve::soft {
 
 Translator::Translator(Cpu& cpu, usize cache_bytes) : cpu_(cpu), cache_(cache_bytes) {
-  if (usable()) emit_thunks();
+  if (!usable()) return;
+  emit_thunks();
+  emitter_ = std::make_unique<BlockEmitter>(*this);
 }
 
 Translator::~Translator() = default;
@@ -51,8 +54,8 @@ Step Translator::leave_trap() {
   if (!in) __builtin_trap();  // our own bug: thunks do not trap
   const auto offset = static_cast<u32>(t.trap_pc - reinterpret_cast<u64>(in->code));
   unsigned n = 0;
-  while (n + 1 < in->block->count && in->host_offset[n + 1] <= offset) ++n;
-  if (in->flags_live[n]) cpu_.flags = static_cast<PackedFlags>(t.trap_flags);
+  while (n + 1 < in->block->count && in->places[n + 1].offset <= offset) ++n;
+  if (in->places[n].flags_live) cpu_.flags = static_cast<PackedFlags>(t.trap_flags);
   cpu_.gpr[17] = cpu_.frame.page + (in->block->gpa & page_mask);
   const Insn& insn = *(cpu_.current_ = &in->block->insns[n]);
   constexpr u32 general_protection = 13;
@@ -130,8 +133,8 @@ bool Translator::translate(Block& block, bool plain) {
     return false;
   }
   const u32 first_exit = static_cast<u32>(exits_.size());
-  BlockEmitter emitter(*this, block, plain);
-  if (!emitter.run()) {
+  BlockEmitter& emitter = *emitter_;
+  if (!emitter.run(block, plain)) {
     exits_.resize(first_exit);
     reset();
     return false;
@@ -141,9 +144,8 @@ bool Translator::translate(Block& block, bool plain) {
   t.plain = plain;
   t.code = cache_.executable(cache_.begin());
   t.bytes = static_cast<u32>(emitter.bytes());
-  t.host_offset = std::move(emitter.host_offset);
-  t.flags_live = std::move(emitter.flags_live);
-  t.outgoing = std::move(emitter.exits);
+  t.places = emitter.places;
+  t.outgoing = emitter.exits;
   for (const u32 n : t.outgoing) {
     exits_[n].from = &t;
     exits_[n].unlinked = cache_.executable(exits_[n].unlinked);
@@ -232,6 +234,13 @@ u8 Translator::live_at(Block& from, i64 target, unsigned depth) {
   return block ? live_through(*block, depth) : flag::all;
 }
 
+namespace {
+struct FlagUse {
+  Kind kind;
+  u8 reads, writes;
+};
+}  // namespace
+
 /// Backwards through the block. A loop to its own start begins with no flag needed and adds until
 /// nothing changes; a loop through other blocks needs all.
 u8 Translator::live_through(Block& block, unsigned depth) {
@@ -241,19 +250,25 @@ u8 Translator::live_through(Block& block, unsigned depth) {
   block.liveness = Liveness::in_progress;
   block.live_in = flag::none;
   const i64 start = static_cast<i64>(block.gpa & page_mask);
+  std::array<FlagUse, Block::max_insns> uses;
+  for (unsigned n = 0; n < block.count; ++n) {
+    const Insn& i = block.insns[n];
+    const GuestInsn g = classify(i, block.raw() + i.offset);
+    uses[n] = {g.kind, g.reads, g.writes};
+  }
   for (;;) {
     u8 live = live_at(block, start + block.bytes, depth - 1);
     for (unsigned n = block.count; n-- > 0;) {
       const Insn& i = block.insns[n];
-      const GuestInsn g = classify(i, block.raw() + i.offset);
+      const FlagUse& use = uses[n];
       // Only branches have a displacement there.
       const i64 target = static_cast<i64>(static_cast<u64>(start) + i.offset + i.length + i.imm);
-      if (g.kind == Kind::call || g.kind == Kind::jump) {
+      if (use.kind == Kind::call || use.kind == Kind::jump) {
         live = live_at(block, target, depth - 1);
         continue;
       }
-      if (g.kind == Kind::jump_cond) live |= live_at(block, target, depth - 1);
-      live = static_cast<u8>(g.reads | (live & ~g.writes));
+      if (use.kind == Kind::jump_cond) live |= live_at(block, target, depth - 1);
+      live = static_cast<u8>(use.reads | (live & ~use.writes));
     }
     if (live == block.live_in) break;
     block.live_in |= live;

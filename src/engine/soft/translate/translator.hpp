@@ -1,5 +1,6 @@
 #pragma once
 #include <deque>
+#include <memory>
 #include <unordered_map>
 #include <vector>
 
@@ -9,6 +10,7 @@
 
 namespace bhyve::soft {
 
+class BlockEmitter;
 class Cpu;
 struct Block;
 
@@ -46,14 +48,19 @@ class Translator final {
   /// Drops everything: the code cache is full, or blocks are about to be freed.
   void reset();
 
+  /// Where an instruction's code begins, counted from the block's, and whether the flags are in the
+  /// host's register there.
+  struct Place {
+    u32 offset : 31;
+    u32 flags_live : 1;
+  };
   /// Where code lies and which exits belong to it.
   struct Translation {
     Block* block;
     bool plain;                    ///< Block::plain, not Block::translation
     const u8* code;
     u32 bytes;
-    std::vector<u32> host_offset;  ///< of each instruction's code; then the end
-    std::vector<bool> flags_live;  ///< at each instruction the flags are in the host's register
+    std::vector<Place> places;     ///< of each instruction's code; then the end
     std::vector<u32> incoming;     ///< exits that are linked to it
     std::vector<u32> outgoing;     ///< its own exits
     /// The instruction crosses a page: 8 bytes that the second page and key are compared with.
@@ -115,6 +122,7 @@ class Translator final {
 
   Cpu& cpu_;
   CodeCache cache_;
+  std::unique_ptr<BlockEmitter> emitter_;
   usize thunk_bytes_ = 0;
   Thunks thunks_{};
   std::deque<Translation> translations_;  ///< in the order of their code
