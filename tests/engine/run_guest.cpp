@@ -5,7 +5,7 @@
 //   @vcpus N                     vCPUs of the machine (1)
 //   @expect end N | triple-fault how it must end (end 0)
 //   @output TEXT                 what it must have printed, in addition to the end
-//   @seconds N                   time limit (20)
+//   @seconds N                   time limit (20), for a build without sanitizers
 //   @memory NAMES                what it is for: plain, emulated, paged (all; CMakeLists.txt reads it)
 #include <fstream>
 #include <iostream>
@@ -101,7 +101,7 @@ int run(const std::string& binary, const std::string& source, const std::string&
   test::TestMachine machine(*configuration, {.vcpus = d.vcpus, .nested = nested_of(memory)});
   machine.write(d.load, std::span(reinterpret_cast<const u8*>(image.data()), image.size()));
   machine.vcpu(0).load(engine::StateGroups::all, first_state(machine, d));
-  const Outcome outcome = machine.run(d.seconds);
+  const Outcome outcome = machine.run(d.seconds * BHYVE_PATIENCE);
   const std::string output = machine.client().output();
   std::cout << output;
   return judge(d, outcome, output) ? 0 : 1;
