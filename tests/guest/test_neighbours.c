@@ -1,0 +1,121 @@
+/* Accesses that lie next to each other, which a translator may check together: each has its effect and
+ * its fault alone, in order, whatever page the others are in. */
+#include "guest.h"
+
+#define VA FREE_VA
+static u64 page[3];
+
+// mov [rbx], 1; mov [rbx+8], 2; mov rax, [rbx+16]
+static NOINLINE void three(u64 a) {
+  asm volatile("movq $1,(%0)\n movq $2,8(%0)\n movq 16(%0),%%rax" ::"b"(a) : "rax", "memory");
+}
+// The second access only if the first reads 0.
+static NOINLINE void maybe(u64 a) {
+  asm volatile("movq (%0),%%rax\n test %%rax,%%rax\n jnz 1f\n movq $5,8(%0)\n 1:" ::"b"(a) : "rax", "memory");
+}
+// Through a copy of the register and sums.
+static NOINLINE void moved(u64 a) {
+  asm volatile("mov %0,%%rcx\n add $16,%%rcx\n lea -8(%%rcx),%%rdx\n"
+               "movq $1,(%0)\n movq $2,(%%rdx)\n movq $3,(%%rcx)" ::"b"(a) : "rcx", "rdx", "memory");
+}
+// Pushes three words and takes them off again, with the stack at `a`.
+static NOINLINE void stacked(u64 a) {
+  asm volatile("mov %%rsp,%%r12\n mov %0,%%rsp\n push $7\n push %%rbx\n push $9\n"
+               "pop %%rax\n pop %%rcx\n pop %%rdx\n mov %%r12,%%rsp\n add %%rdx,%%rax\n mov %%rax,-64(%0)"
+               ::"b"(a) : "rax", "rcx", "rdx", "r12", "memory");
+}
+USER static u64 no_stack(u64 a) {
+  u64 v;
+  asm volatile("mov %%rsp,%%r12\n mov %1,%%rsp\n pop %0\n mov %%r12,%%rsp" : "=r"(v) : "b"(a) : "r12", "memory");
+  return v;
+}
+
+static void wipe(void) {
+  for (int i = 0; i < 3; ++i)
+    for (int n = 0; n < 512; ++n) AT(u64, page[i] + 8 * n) = 0;
+}
+
+static void set(int n, u64 flags) {
+  *pte_of(VA + 4096 * n, 1) = flags ? page[n] | flags : 0;
+  invlpg(VA + 4096 * n);
+}
+
+static void across(void) {
+  for (int i = 0; i < 40; ++i) {
+    wipe();
+    three(VA + 4096 - 8 * (i % 4));
+    CHECK_EQ(AT(u64, VA + 4096 - 8 * (i % 4)), 1);
+    CHECK_EQ(AT(u64, VA + 4104 - 8 * (i % 4)), 2);
+    moved(VA + 4096 - 8 * (i % 4));
+    CHECK_EQ(AT(u64, VA + 4112 - 8 * (i % 4)), 3);
+    stacked(VA + 4096 + 8 * (i % 5));
+    CHECK_EQ(AT(u64, VA + 4096 + 8 * (i % 5) - 64), 16);
+    CHECK_EQ(AT(u64, VA + 4096 + 8 * (i % 5) - 8), 7);
+  }
+}
+
+static void faults(void) {
+  for (int i = 0; i < 40; ++i) {
+    wipe();
+    set(1, 0);
+    struct Trap t = try_call(three, VA + 4096 - 8);
+    CHECK_EQ(t.vector, VEC_PF);
+    CHECK_EQ(t.cr2, VA + 4096);
+    CHECK_EQ(t.error, PF_W);
+    CHECK_EQ(AT(u64, page[0] + 4096 - 8), 1);  // the first is done
+    t = try_call(three, VA + 4096 - 16);
+    CHECK_EQ(t.cr2, VA + 4096);
+    CHECK_EQ(t.error, 0);
+    CHECK_EQ(AT(u64, page[0] + 4096 - 8), 2);
+    AT(u64, page[0] + 4096 - 8) = 1;
+    CHECK_EQ(try_call(maybe, VA + 4096 - 8).vector, NO_TRAP);
+    AT(u64, page[0] + 4096 - 8) = 0;
+    CHECK_EQ(try_call(maybe, VA + 4096 - 8).cr2, VA + 4096);
+    set(1, PTE_P | PTE_W);
+  }
+}
+
+// A look at both must not mark what only the first touches, and not write where only reading is allowed.
+static void rights(void) {
+  for (int i = 0; i < 40; ++i) {
+    wipe();
+    set(0, PTE_P);
+    AT(u64, page[0] + 64) = 1;
+    CHECK_EQ(try_call(maybe, VA + 64).vector, NO_TRAP);
+    CHECK_EQ(*pte_of(VA, 1) & PTE_D, 0);
+    write_cr0(read_cr0() | 1u << 16);
+    AT(u64, page[0] + 64) = 0;
+    struct Trap t = try_call(maybe, VA + 64);
+    CHECK_EQ(t.vector, VEC_PF);
+    CHECK_EQ(t.error, PF_P | PF_W);
+    CHECK_EQ(t.cr2, VA + 72);
+    write_cr0(read_cr0() & ~(1ull << 16));
+    set(0, PTE_P | PTE_W);
+    AT(u64, page[0] + 64) = 1;
+    CHECK_EQ(try_call(maybe, VA + 64).vector, NO_TRAP);
+    CHECK_EQ(*pte_of(VA, 1) & PTE_D, 0);
+    AT(u64, page[0] + 64) = 0;
+    CHECK_EQ(try_call(maybe, VA + 64).vector, NO_TRAP);
+    CHECK_EQ(*pte_of(VA, 1) & PTE_D, PTE_D);
+  }
+}
+
+static void no_address(void) {
+  static const u64 bad[] = {1ull << 63, 0x800000000000, 0xffff7fffffffffff, (1ull << 63) + 4088};
+  for (int i = 0; i < 40; ++i) {
+    CHECK_EQ(try_call(three, bad[i % 4]).vector, VEC_GP);
+    CHECK_EQ(try_user(no_stack, bad[i % 4] & ~7ull).vector, VEC_SS);
+  }
+}
+
+void test(void) {
+  for (int n = 0; n < 3; ++n) {
+    page[n] = free_page();
+    map_page(VA + 4096 * n, page[n], PTE_P | PTE_W, 1);
+  }
+  cli();
+  across();
+  faults();
+  rights();
+  no_address();
+}
