@@ -41,7 +41,9 @@ TEST_F(FerrTest, APendingExceptionIsMfWhenNeIsSet) {
 
 TEST_F(FerrTest, APendingExceptionIsFerrWhenNeIsClear) {
   FerrMachine machine;
-  Cpu other(0, *vm, machine);
+  // On the heap: it needs its stack below itself, and is larger than a thread's.
+  const auto owned = std::make_unique<Cpu>(0, *vm, machine);
+  Cpu& other = *owned;
   machine.cpu = &other;
   std::vector<u8> bytes = underflow;
   bytes.push_back(0xf4);
