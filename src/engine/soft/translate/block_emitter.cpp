@@ -89,7 +89,7 @@ void BlockEmitter::emit(const GuestInsn& g) {
     case Kind::lea: emit_lea(g); break;
     case Kind::push:
       if (g.has_modrm)
-        emit_callout(g);  // two accesses
+        emit_push_memory(g);
       else
         emit_push(g);
       break;

@@ -19,6 +19,15 @@ class BlockEmitter final {
   [[nodiscard]] bool run(Block& block, bool plain);
 
   [[nodiscard]] usize bytes() const { return c_.size(); }
+  /// See Translator::Translation.
+  [[nodiscard]] bool begins_unseen() const {
+    const GuestInsn& first = g_[0];
+    const bool polls = first.kind == Kind::ret || first.kind == Kind::jump_indirect ||
+                       first.kind == Kind::call_indirect;
+    const bool may_leave = operand_access(first).window != BlockWindows::none ||
+                           stack_access(first).window != BlockWindows::none || b_->crosses();
+    return !polls && !may_leave;
+  }
   [[nodiscard]] usize cold_bytes() const { return other_.size(); }
   std::vector<Translator::Place> places;  ///< of each instruction; then the end
   std::vector<u32> exits;
@@ -38,6 +47,8 @@ class BlockEmitter final {
   // ---- block_emitter_memory.cpp
   /// The memory operand's effective address in host registers; parts that have none go to s0 and s1.
   [[nodiscard]] HostMem operand(const Insn& i);
+  /// s0 = the eight bytes of the memory operand.
+  void load_operand(const GuestInsn& g);
   /// s0 = linear address of the memory operand.
   void address(const Insn& i);
   /// s0 = linear address -> [s0 + s1] is the operand in host memory, or the slow path runs.
@@ -79,6 +90,7 @@ class BlockEmitter final {
   /// Where the stack's operand is, looked up or in a window: `disp` from RSP (RBP for LEAVE).
   [[nodiscard]] HostMem stack_operand(const GuestInsn& g, i32 disp, bool write);
   void emit_push(const GuestInsn& g);
+  void emit_push_memory(const GuestInsn& g);
   void emit_pop(const GuestInsn& g);
   void emit_leave(const GuestInsn& g);
   void emit_ret(const GuestInsn& g);

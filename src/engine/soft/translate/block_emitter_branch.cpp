@@ -46,13 +46,7 @@ void BlockEmitter::load_target(const GuestInsn& g) {
   clobber_flags(flag::all);
   poll_here(g);
   if (g.memory()) {
-    if (const auto a = operand_access(g); windowed(g, a)) {
-      c_.load(host::s0, in_window(a));
-    } else {
-      address(*g.insn);
-      check(g, 8, false);
-      c_.load(host::s0, {host::s0, 0, host::s1});
-    }
+    load_operand(g);
   } else if (const u8 h = host::of_guest[g.rm()]; h != host::in_memory) {
     c_.move(host::s0, h);
   } else {

@@ -112,6 +112,14 @@ void BlockEmitter::check_window(const GuestInsn& g, const BlockWindows::Access& 
   cold_.push_back(cold);
 }
 
+void BlockEmitter::load_operand(const GuestInsn& g) {
+  if (const auto a = operand_access(g); windowed(g, a)) return c_.load(host::s0, in_window(a));
+  clobber_flags(g.live_after);
+  address(*g.insn);
+  check(g, 8, false);
+  c_.load(host::s0, {host::s0, 0, host::s1});
+}
+
 bool BlockEmitter::windowed(const GuestInsn& g, const BlockWindows::Access& a) {
   if (a.window == BlockWindows::none) return false;
   if (a.first) check_window(g, a);

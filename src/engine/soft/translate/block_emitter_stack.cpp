@@ -33,6 +33,15 @@ void BlockEmitter::emit_push(const GuestInsn& g) {
   c_.lea(host::guest_rsp, {host::guest_rsp, -8});
 }
 
+/// With the stack in a window there is one access to look up, and nothing changes before that.
+void BlockEmitter::emit_push_memory(const GuestInsn& g) {
+  const auto a = stack_access(g);
+  if (!g.memory() || !windowed(g, a)) return emit_callout(g);
+  load_operand(g);
+  c_.store(in_window(a), host::s0);
+  c_.lea(host::guest_rsp, {host::guest_rsp, -8});
+}
+
 void BlockEmitter::emit_pop(const GuestInsn& g) {
   const HostMem from = stack_operand(g, 0, false);
   const u8 guest = static_cast<u8>((g.opcode & 7) | (g.rex & 1u) << 3);

@@ -68,8 +68,6 @@ void BlockWindows::note_operand(unsigned n, const GuestInsn& g) {
 void BlockWindows::note_stack(unsigned n, const GuestInsn& g) {
   switch (g.kind) {
     case Kind::push:
-      if (g.has_modrm) break;
-      [[fallthrough]];
     case Kind::push_imm:
     case Kind::call:
     case Kind::call_indirect: access(stack_[n], rsp, -8, 8, true); break;
@@ -81,7 +79,7 @@ void BlockWindows::note_stack(unsigned n, const GuestInsn& g) {
 }
 
 void BlockWindows::note_effects(const GuestInsn& g) {
-  if (g.kind == Kind::callout || (g.kind == Kind::push && g.has_modrm)) return forget_all();
+  if (g.kind == Kind::callout) return forget_all();
   if (g.kind == Kind::leave) {
     values_[rsp] = {values_[rbp].origin, values_[rbp].offset + 8};
     return fresh(rbp);

@@ -332,6 +332,9 @@ void two_byte(GuestInsn& g) {
       general(g, false, true, false);
       g.reads = g.writes = flag::all;
       break;
+    case 0xae:  // LFENCE, MFENCE, SFENCE
+      if (!g.memory() && g.modrm >= 0xe8 && !g.rep && !g.prefix66) g.kind = Kind::copy;
+      break;
     case 0xaf: general(g, true, false, false); g.writes = flag::all; break;
     case 0xb0: case 0xb1: general(g, false, true, is_byte); g.writes = flag::all; break;
     case 0xb6: case 0xb7: case 0xbe: case 0xbf:
