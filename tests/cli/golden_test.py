@@ -25,6 +25,7 @@ class Golden(CliCase):
     def test_help(self):
         self.check("bhyve_help.txt", 0, "bhyve", "--help")
         self.check("bhyve_help.txt", 0, "bhyve", "-h")
+        self.check("bhyveload_help.txt", 0, "bhyveload", "--help")
 
     def test_device_lists(self):
         self.check("bhyve_s_help.txt", 0, "bhyve", "-s", "help")

@@ -64,6 +64,28 @@ TEST_F(VmmapiTest, OpeningTellsWhyItFailed) {
   EXPECT_EQ(error_of(vm_lapic_msi(nullptr, 0xfee0'0000, 0x40)), EINVAL);
 }
 
+TEST_F(VmmapiTest, LowMemoryEndsWhereItWasToldTo) {
+  struct Split {
+    u32 limit;
+    u64 bytes, low, high;
+  };
+  constexpr u32 gib = 1u << 30;
+  for (const Split& want : {Split{0, 4 * GiB, 3 * GiB, GiB}, Split{gib, 2 * GiB, GiB, GiB},
+                            Split{2 * gib, 512 * MiB, 512 * MiB, 0}}) {
+    ASSERT_EQ(vm_create("split"), 0);
+    vmctx* ctx = vm_open("split");
+    ASSERT_NE(ctx, nullptr);
+    EXPECT_EQ(vm_get_lowmem_limit(ctx), 3 * gib);
+    if (want.limit) vm_set_lowmem_limit(ctx, want.limit);
+    EXPECT_EQ(vm_get_lowmem_limit(ctx), want.limit ? want.limit : 3 * gib);
+    ASSERT_EQ(vm_setup_memory(ctx, want.bytes, VM_MMAP_ALL), 0);
+    EXPECT_EQ(vm_get_lowmem_size(ctx), want.low);
+    EXPECT_EQ(vm_get_highmem_size(ctx), want.high);
+    EXPECT_EQ(vm_get_highmem_base(ctx), 4 * GiB);
+    vm_destroy(ctx);
+  }
+}
+
 TEST_F(VmmapiTest, MsiTakesAnyAddressOfTheLocalApicsAndNoOther) {
   EXPECT_EQ(vm_lapic_msi(ctx_, 0xfee0'0000, 0x40), 0);
   EXPECT_EQ(vm_lapic_msi(ctx_, 0xfeef'ffff, 0xffff'ffff), 0);
