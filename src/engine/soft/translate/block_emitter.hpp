@@ -19,15 +19,6 @@ class BlockEmitter final {
   [[nodiscard]] bool run(Block& block, bool plain);
 
   [[nodiscard]] usize bytes() const { return c_.size(); }
-  /// See Translator::Translation.
-  [[nodiscard]] bool begins_unseen() const {
-    const GuestInsn& first = g_[0];
-    const bool polls = first.kind == Kind::ret || first.kind == Kind::jump_indirect ||
-                       first.kind == Kind::call_indirect;
-    const bool may_leave = operand_access(first).window != BlockWindows::none ||
-                           stack_access(first).window != BlockWindows::none || b_->crosses();
-    return !polls && !may_leave;
-  }
   [[nodiscard]] usize cold_bytes() const { return other_.size(); }
   std::vector<Translator::Place> places;  ///< of each instruction; then the end
   std::vector<u32> exits;

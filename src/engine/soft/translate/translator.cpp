@@ -142,7 +142,6 @@ bool Translator::translate(Block& block, bool plain) {
   Translation& t = translations_.emplace_back();
   t.block = &block;
   t.plain = plain;
-  t.begins_unseen = emitter.begins_unseen();
   t.code = cache_.executable(cache_.begin());
   t.bytes = static_cast<u32>(emitter.bytes());
   t.places = emitter.places;

@@ -57,7 +57,6 @@ class Translator final {
   /// Where code lies and which exits belong to it.
   struct Translation {
     Block* block;
-    bool begins_unseen;            ///< its first instruction is executed before anything polls
     bool plain;                    ///< Block::plain, not Block::translation
     const u8* code;
     u32 bytes;

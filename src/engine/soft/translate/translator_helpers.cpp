@@ -16,17 +16,13 @@ u64 TranslatorHelpers::go_on(Cpu& cpu, Step step) {
   if (step != Step::branch && step != Step::stop) return static_cast<u64>(step);
   if (step == Step::stop) (void)cpu.settle(step);
   const auto leave = static_cast<u64>(Step::branch);
-  if (cpu.frame.poll.load(std::memory_order_relaxed) || cpu.slow_ || cpu.debug_shadow_ ||
+  if (cpu.frame.poll.load(std::memory_order_relaxed) || cpu.slow_ || cpu.s.interrupt_shadow ||
       cpu.resume_single_)
     return leave;
   Block* block = cpu.find_block();
   if (!block) return leave;  // the run loop meets the fault again
-  // Translated code takes no event before its first instruction is over, unless that polls.
-  const bool shadow = cpu.s.interrupt_shadow;
-  if (shadow && !(block->translation && block->translation->begins_unseen)) return leave;
   cpu.current_ = nullptr;
   const u8* code = cpu.translator_.enter(*block);
-  if (code && shadow) cpu.s.interrupt_shadow = false;
   return code ? reinterpret_cast<u64>(code) : leave;
 }
 
