@@ -112,7 +112,8 @@ class StubEvictionTest : public ReplayTest {
 };
 
 TEST_F(StubEvictionTest, MoreInstructionsThanFitExecuteRoundAfterRound) {
-  Cpu one(0, *small, client);
+  const auto first = std::make_unique<Cpu>(0, *small, client);  // on the heap: it has its stack there
+  Cpu& one = *first;
   small->add(0, one);
   put_program(code, false);
   EXPECT_TRUE(run_program(one, code, results));
@@ -122,7 +123,9 @@ TEST_F(StubEvictionTest, MoreInstructionsThanFitExecuteRoundAfterRound) {
 }
 
 TEST_F(StubEvictionTest, AStoppedVcpuForgetsStubsThatWentMeanwhile) {
-  Cpu one(0, *small, client), two(1, *small, client);
+  // On the heap, where a Cpu has its stack.
+  const auto first = std::make_unique<Cpu>(0, *small, client), second = std::make_unique<Cpu>(1, *small, client);
+  Cpu &one = *first, &two = *second;
   small->add(0, one);
   small->add(1, two);
   put_program(code, false);
@@ -136,7 +139,9 @@ TEST_F(StubEvictionTest, AStoppedVcpuForgetsStubsThatWentMeanwhile) {
 }
 
 TEST_F(StubEvictionTest, TwoVcpusRenewWhatTheyShare) {
-  Cpu one(0, *small, client), two(1, *small, client);
+  // On the heap, where a Cpu has its stack.
+  const auto first = std::make_unique<Cpu>(0, *small, client), second = std::make_unique<Cpu>(1, *small, client);
+  Cpu &one = *first, &two = *second;
   small->add(0, one);
   small->add(1, two);
   put_program(code, false);
