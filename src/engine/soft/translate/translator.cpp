@@ -104,9 +104,10 @@ bool Translator::arrived(Block& block) {
   }
   pending_ = no_exit;
   const u64 page = cpu_.rip & ~page_mask, key = cpu_.frame.key;
-  if (t.second_page_tag) {  // find_block() looked at the second page
+  if (block.crosses()) {  // find_block() looked at the second page, for the plain translation too
     const u64 second = (page + page_size) ^ key;
-    __builtin_memcpy(t.second_page_tag, &second, 8);
+    for (const Translation* each : {block.translation, block.plain})
+      if (each) __builtin_memcpy(each->second_page_tag, &second, 8);
   }
   if (!plain) note_target(cpu_.rip, t);
   return true;
