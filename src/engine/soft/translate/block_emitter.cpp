@@ -171,6 +171,12 @@ void BlockEmitter::emit_cold_call(const Cold& cold, const u8* thunk, u32 descrip
   c_.jump(cold.back);
 }
 
+void BlockEmitter::emit_unlinked(u32 exit) {
+  t_.exit(exit).unlinked = c_.at();
+  c_.move_imm(host::s0, exit);
+  jump_thunk(t_.thunks().exit_unlinked);
+}
+
 void BlockEmitter::emit_cold(Cold& cold) {
   const Translator::Thunks& thunks = t_.thunks();
   const u32 block = static_cast<u32>(start_) << 8;
@@ -198,9 +204,7 @@ void BlockEmitter::emit_cold(Cold& cold) {
       Translator::Exit& e = t_.exit(cold.exit);
       e.jump = c_.jump();
       c_.here(e.jump);
-      e.unlinked = c_.at();
-      c_.move_imm(host::s0, cold.exit);
-      jump_thunk(thunks.exit_unlinked);
+      emit_unlinked(cold.exit);
       break;
     }
     case Cold::Kind::callout:
@@ -224,9 +228,7 @@ void BlockEmitter::emit_cold(Cold& cold) {
           c_.here(e.jump);
         }
       }
-      e.unlinked = c_.at();
-      c_.move_imm(host::s0, cold.exit);
-      jump_thunk(thunks.exit_unlinked);
+      emit_unlinked(cold.exit);
       break;
     }
     case Cold::Kind::poll:

@@ -144,6 +144,8 @@ class BlockEmitter final {
   };
   void emit_cold(Cold& cold);
   void emit_cold_call(const Cold& cold, const u8* thunk, u32 descriptor);
+  /// Where an exit leads while it has no link: to C++.
+  void emit_unlinked(u32 exit);
   /// The link part of an exit: to a place in this page or, checked, in another.
   void emit_link(i64 target, u32 exit);
   /// s0 = linear address of the page `distance` bytes from this one.
