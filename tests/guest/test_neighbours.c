@@ -108,6 +108,22 @@ static void no_address(void) {
   }
 }
 
+// PUSH of a register by its long encoding (FF /6), and a push behind it that lies in another page. Their
+// frames are not neighbours.
+static void long_push(void) {
+  const u64 va = VA + 16 * 4096;
+  map_page(va, page[2], PTE_P | PTE_W, 1);
+  map_page(va + 4096, page[0], PTE_P | PTE_W, 1);
+  for (int i = 0; i < 40; ++i) {
+    u64 back;
+    AT(u64, page[2] + 4088) = AT(u64, page[0]) = AT(u64, page[1] + 4088) = 0;
+    asm volatile("mov %%rsp,%0; mov %1,%%rsp; .byte 0xff,0xf2; push %%rcx; mov %0,%%rsp"
+                 : "=&r"(back) : "r"(va + 4096 + 8), "d"(0x1234), "c"(0x5678) : "memory");
+    CHECK_EQ(AT(u64, page[0]), 0x1234);
+    CHECK_EQ(AT(u64, page[2] + 4088), 0x5678);
+  }
+}
+
 void test(void) {
   for (int n = 0; n < 3; ++n) {
     page[n] = free_page();
@@ -118,4 +134,5 @@ void test(void) {
   faults();
   rights();
   no_address();
+  long_push();
 }

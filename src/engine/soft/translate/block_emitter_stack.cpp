@@ -36,7 +36,7 @@ void BlockEmitter::emit_push(const GuestInsn& g) {
 /// With the stack in a window there is one access to look up, and nothing changes before that.
 void BlockEmitter::emit_push_memory(const GuestInsn& g) {
   const auto a = stack_access(g);
-  if (!g.memory() || !windowed(g, a)) return emit_callout(g);
+  if (!windowed(g, a)) return emit_callout(g);
   load_operand(g);
   c_.store(in_window(a), host::s0);
   c_.lea(host::guest_rsp, {host::guest_rsp, -8});

@@ -203,7 +203,7 @@ void group_ff(GuestInsn& g) {
     g.rm_gpr = g.mem_read = true;
     g.size = 8;
     g.reads = flag::all;
-  } else if (!is_byte && which == 6 && !g.prefix66) {
+  } else if (!is_byte && which == 6 && !g.prefix66 && g.memory()) {  // of a register: a rare encoding
     g.kind = Kind::push;
     g.rm_gpr = g.mem_read = true;
     g.size = 8;
