@@ -32,7 +32,7 @@ inline constexpr usize fcw = 0, fsw = 2, ftw = 4, mxcsr = 24, st = 32, xmm = 160
 /// The code pages are full of HLT, which is #GP at CPL 3: the normal end. What an instruction reads
 /// of them is the same on both sides.
 inline constexpr u8 hlt = 0xf4;
-inline constexpr usize text_size = 96, longest = text_size - 16;
+inline constexpr usize text_size = 192, longest = text_size - 16;
 /// The instructions (up to `longest` bytes) and HLTs behind them.
 [[nodiscard]] std::array<u8, text_size> code_text(std::span<const u8> bytes);
 

@@ -1,8 +1,8 @@
 // Differential instruction test: the host CPU against one configuration.
 //   diff_test CONFIGURATION KNOWN_LIST [--mode user64|user32|kernel64] [--iterations N]
-//             [--sequences N] [--seed N] [--floor FORMS] [--only TEXT]
+//             [--sequences N] [--flows N] [--seed N] [--floor FORMS] [--only TEXT]
 // One iteration goes over all opcodes of all maps once; then come random sequences of up to six
-// instructions. Ends with status 1 when something differs
+// instructions, and those woven into random control flow. Ends with status 1 when something differs
 // that the known list does not have, or when fewer than FORMS forms could be compared (the default
 // depends on the mode and on whether the host has AVX-512; it may only grow).
 #include <cstring>
@@ -14,6 +14,7 @@
 
 #include <fmt/format.h>
 
+#include "diff_flow.hpp"
 #include "diff_guest.hpp"
 #include "diff_host.hpp"
 #include "diff_inputs.hpp"
@@ -27,7 +28,7 @@ using namespace bhyve::test::diff;
 struct Options {
   std::string configuration, known;
   Mode mode = Mode::user64;
-  u64 iterations = 3, sequences = 20'000, seed = 1;
+  u64 iterations = 3, sequences = 20'000, flows = 20'000, seed = 1;
   std::optional<u64> floor;
   std::string only;
 };
@@ -44,6 +45,7 @@ Options parse(int argc, char** argv) {
     else if (key == "--mode" && value == "user32") o.mode = Mode::user32;
     else if (key == "--mode" && value == "kernel64") o.mode = Mode::kernel64;
     else if (key == "--sequences") o.sequences = std::stoull(argv[i + 1]);
+    else if (key == "--flows") o.flows = std::stoull(argv[i + 1]);
     else if (key == "--iterations") o.iterations = std::stoull(argv[i + 1]);
     else if (key == "--seed") o.seed = std::stoull(argv[i + 1]);
     else if (key == "--floor") o.floor = std::stoull(argv[i + 1]);
@@ -76,7 +78,7 @@ class Session final {
 
  private:
   void use(Candidate& c);
-  void use_sequence();
+  void use_sequence(bool flow);
   void run_both(std::span<const u8> text, const State& in, const Candidate& last, After& host,
                 After& guest);
   void compare(const Candidate& c, const State& in, After& host, After& guest);
@@ -89,7 +91,7 @@ class Session final {
   Inputs inputs_;
   HostCpu host_;
   GuestCpu guest_;
-  u64 cases_ = 0, sequences_ = 0, wrong_ = 0, allowed_ = 0;
+  u64 cases_ = 0, sequences_ = 0, flows_ = 0, wrong_ = 0, allowed_ = 0;
   /// Translated code does not keep flags that a later instruction of the block overwrites: when one in
   /// between faults, they are not what a processor would show (src/engine/soft/README.md).
   const bool lazy_flags_;
@@ -159,7 +161,8 @@ void Session::run_both(std::span<const u8> text, const State& in, const Candidat
   }
 }
 
-void Session::use_sequence() {
+/// Random instructions one after the other; or as a flow, which branches.
+void Session::use_sequence(bool flow) {
   std::vector<Candidate> sequence;
   for (u64 wanted = 2 + random_.below(5), tries = 0; sequence.size() < wanted && tries < 64; ++tries) {
     Candidate c;
@@ -170,13 +173,16 @@ void Session::use_sequence() {
   inputs_.make(sequence, in, host_.memory());
   if (sequence.size() < 2) return;
   std::vector<u8> text;
-  for (const Candidate& c : sequence) text.insert(text.end(), c.text().begin(), c.text().end());
-  if (text.size() > longest) return;
+  if (flow)
+    text = weave(random_, sequence, in.rip, host_.memory());
+  else
+    for (const Candidate& c : sequence) text.insert(text.end(), c.text().begin(), c.text().end());
+  if (text.empty() || text.size() > longest) return;
   context_.clear();
   for (usize n = 0; n + 1 < sequence.size(); ++n) context_ += sequence[n].describe(in.rip) + "; ";
   After host, guest;
   run_both(text, in, sequence.back(), host, guest);
-  ++sequences_;
+  ++(flow ? flows_ : sequences_);
   compare(sequence.back(), in, host, guest);
   context_.clear();
 }
@@ -196,11 +202,12 @@ void Session::use(Candidate& c) {
 int Session::run() {
   for (u64 i = 0; i < options_.iterations; ++i)
     for_each_candidate(random_, options_.mode, [this](Candidate& c) { use(c); });
-  for (u64 i = 0; i < options_.sequences; ++i) use_sequence();
+  for (u64 i = 0; i < options_.sequences; ++i) use_sequence(false);
+  for (u64 i = 0; i < options_.flows; ++i) use_sequence(true);
   for (const auto& [what, count] : wrong_by_) std::cout << fmt::format("  {:6} {}\n", count, what);
   std::cout << fmt::format(
-      "seed {}: {} cases, {} sequences, {} forms (floor {}), {} differences, {} known differences\n",
-      options_.seed, cases_, sequences_, forms_.size(), *options_.floor, wrong_, allowed_);
+      "seed {}: {} cases, {} sequences, {} flows, {} forms (floor {}), {} differences, {} known differences\n",
+      options_.seed, cases_, sequences_, flows_, forms_.size(), *options_.floor, wrong_, allowed_);
   return wrong_ == 0 && forms_.size() >= *options_.floor ? 0 : 1;
 }
 
