@@ -14,6 +14,7 @@ namespace bhyve::test::diff {
 enum class Mode : u8 {
   user64,
   user32,    ///< compatibility mode
+  user16,    ///< 16-bit segments with bases and limits of their own (code_base(), data_base())
   kernel64,  ///< the guest's CPL is 0: what is not privileged does the same there
 };
 
@@ -21,6 +22,13 @@ enum class Mode : u8 {
 inline constexpr u64 window = 0x2000'0000, window_size = 2 * MiB;
 inline constexpr u64 code = window + 0x4'0000, code_size = 2 * page_size;
 inline constexpr u64 data = window + 0x10'0000, data_size = 4 * page_size;
+
+/// What is not 64-bit code: eight registers of 32 bits, no REX.
+[[nodiscard]] constexpr bool legacy(Mode m) { return m == Mode::user32 || m == Mode::user16; }
+/// Bases of CS, and of DS, ES and SS. State::rip is linear, registers are offsets.
+[[nodiscard]] constexpr u64 code_base(Mode m) { return m == Mode::user16 ? code : 0; }
+[[nodiscard]] constexpr u64 data_base(Mode m) { return m == Mode::user16 ? data : 0; }
+inline constexpr u32 data_limit16 = 0xffff;
 
 /// XSAVE area in Intel's standard layout (the one of VcpuState).
 using Vectors = std::array<u8, 2688>;

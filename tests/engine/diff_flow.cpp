@@ -104,7 +104,7 @@ class Weaver final {
   void again() {
     const auto at = static_cast<u32>(data + counter_at);
     std::vector<u8> dec{0xfe, 0x0d};
-    if (sequence_[0].mode != Mode::user32) dec = {0xfe, 0x0c, 0x25};
+    if (!legacy(sequence_[0].mode)) dec = {0xfe, 0x0c, 0x25};
     for (unsigned n = 0; n < 4; ++n) dec.push_back(static_cast<u8>(at >> 8 * n));
     // Not into the body of a call: its RET would have no address.
     const bool calls =
@@ -151,6 +151,7 @@ std::vector<u8> Weaver::bytes(u64 rip) const {
 
 std::vector<u8> weave(Random& random, const std::vector<Candidate>& sequence, u64 rip,
                       std::span<u8, data_size> memory) {
+  if (sequence[0].mode == Mode::user16) return {};  // branches have other lengths there
   Weaver w(random, sequence);
   w.build();
   if (w.counts()) memory[counter_at] = static_cast<u8>(2 + random.below(3));

@@ -11,15 +11,17 @@ namespace bhyve::test::diff {
 namespace {
 
 struct Decoders final {
-  ZydisDecoder long64, compat32;
+  ZydisDecoder long64, compat32, compat16;
   Decoders() {
     ZydisDecoderInit(&long64, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     ZydisDecoderInit(&compat32, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+    ZydisDecoderInit(&compat16, ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
   }
 };
 
 const ZydisDecoder& decoder(Mode mode) {
   static const Decoders d;
+  if (mode == Mode::user16) return d.compat16;
   return mode == Mode::user32 ? d.compat32 : d.long64;
 }
 
@@ -152,7 +154,7 @@ bool make_legacy(Random& random, unsigned index, Candidate& c) {
   if (random.one_in(16)) b.put(0x67);
   if (random.one_in(48)) b.put(random.pick<u8>({0x26, 0x2e, 0x36, 0x3e, 0x66}));
   if (prefix) b.put(prefixes[prefix]);
-  if (c.mode != Mode::user32 && (w || random.one_in(2))) b.put(0x40 | w << 3 | random.below(8));
+  if (!legacy(c.mode) && (w || random.one_in(2))) b.put(0x40 | w << 3 | random.below(8));
   if (map) b.put(0x0f);
   if (map >= 2) b.put(map == 2 ? 0x38 : 0x3a);
   b.put(opcode);
@@ -160,8 +162,8 @@ bool make_legacy(Random& random, unsigned index, Candidate& c) {
   return b.finish(c);
 }
 
-/// In 32-bit code the inverted high bits of registers are ones: else it is LES, LDS or BOUND.
-u64 high_bit(const Candidate& c) { return c.mode == Mode::user32; }
+/// Outside of 64-bit code the inverted high bits of registers are ones: else it is LES, LDS or BOUND.
+u64 high_bit(const Candidate& c) { return legacy(c.mode); }
 
 constexpr unsigned vex_count = combinations({3, 256, 4, 2, 2, 8, 2});
 bool make_vex(Random& random, unsigned index, Candidate& c) {

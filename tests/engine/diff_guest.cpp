@@ -58,6 +58,11 @@ GuestCpu::GuestCpu(const Configuration& configuration, Mode mode)
   first_.seg[static_cast<usize>(Seg::cs)] = {
       kernel ? kernel_code : user_code,
       flat | (mode == Mode::user32 ? Segment::big : Segment::long_mode) | 11, 0xffff'ffff, 0};
+  if (mode == Mode::user16) {
+    const u32 narrow = Segment::present | Segment::s | 3u << 5;
+    for (usize s = 0; s < 6; ++s) first_.seg[s] = {user_data, narrow | 3, data_limit16, data};
+    first_.seg[static_cast<usize>(Seg::cs)] = {user_code, narrow | 11, code_size - 1, code};
+  }
   first_.seg[static_cast<usize>(Seg::tr)] = {0x28, Segment::present | 11, 0x67, linear_of(tss_pa)};
 }
 
@@ -101,7 +106,7 @@ void GuestCpu::make_handlers() {
 
 void GuestCpu::load(const State& in) {
   first_.gpr = in.gpr;
-  first_.rip = in.rip;
+  first_.rip = in.rip - code_base(mode_);
   first_.rflags = in.flags | x86::rflags::fixed1 | x86::rflags::if_;
   std::memcpy(first_.xsave.data(), in.vectors.data(), in.vectors.size());
   std::memset(first_.xsave.data() + vectors::xstate_bv, 0, 64);
@@ -136,7 +141,8 @@ void GuestCpu::run(std::span<const u8> bytes, const State& in, After& out) {
   out.vector = static_cast<int>((last_->rip - handlers) / handler_size);
   const bool has_error = x86::has_error_code(static_cast<x86::Vector>(out.vector));
   constexpr u64 frame_at = stack_pa + page_size - sizeof(Frame);
-  const auto frame = machine_.read_value<Frame>(frame_at);
+  auto frame = machine_.read_value<Frame>(frame_at);
+  frame.rip += code_base(mode_);
   out.error = has_error ? machine_.read_value<u64>(frame_at - 8) : 0;
   out.cr2 = out.vector == static_cast<int>(x86::Vector::pf) ? last_->cr2 : 0;
   if (out.vector == static_cast<int>(x86::Vector::gp) && frame.rip == in.rip + bytes.size())

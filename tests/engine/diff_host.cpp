@@ -1,8 +1,10 @@
 #include "diff_host.hpp"
 
+#include <asm/ldt.h>
 #include <cpuid.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -30,11 +32,13 @@ struct HostFault {
   u64 error, cr2, rip;
 };
 HostFault fault;
+bhyve::u64 code_segment_base = 0;
 
 }  // namespace
 
 extern "C" {
 __attribute__((visibility("hidden"))) HostRun diff_run;
+__attribute__((visibility("hidden"))) bhyve::u16 diff_ss = 0x2b;
 __attribute__((visibility("hidden"))) alignas(64) u8 diff_xsave_in[8192], diff_xsave_out[8192];
 __attribute__((visibility("hidden"))) bhyve::u32 diff_default_mxcsr = 0x1f80;
 void diff_enter();
@@ -54,6 +58,7 @@ diff_enter:
   mov 152+diff_run(%rip), %eax
   xor %edx, %edx
   xrstor64 diff_xsave_in(%rip)
+  mov diff_ss(%rip), %ss     # 64-bit code does not care; what is jumped to may
   pushq 128+diff_run(%rip)
   popfq
   mov 0+diff_run(%rip), %rax;   mov 8+diff_run(%rip), %rcx
@@ -82,6 +87,8 @@ namespace {
 
 // Linux' selectors.
 constexpr bhyve::u16 user_code32 = 0x23, user_data = 0x2b, user_code64 = 0x33;
+// Of the LDT that user16 makes.
+constexpr bhyve::u16 user_code16 = 0x07, user_data16 = 0x0f;
 
 // Encoding order -> index in gregs.
 constexpr std::array gregs{REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -89,7 +96,7 @@ constexpr std::array gregs{REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
 
 void on_fault(int signal, siginfo_t*, void* context) {
   auto& regs = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
-  const u64 rip = static_cast<u64>(regs[REG_RIP]);
+  const u64 rip = static_cast<u64>(regs[REG_RIP]) + code_segment_base;
   if (rip < code || rip >= code + code_size) {  // our own bug: die of it
     ::signal(signal, SIG_DFL);
     return;
@@ -98,7 +105,8 @@ void on_fault(int signal, siginfo_t*, void* context) {
            static_cast<u64>(regs[REG_CR2]), rip};
   for (usize i = 0; i < gregs.size(); ++i) diff_run.out_gpr[i] = static_cast<u64>(regs[gregs[i]]);
   diff_run.out_flags = static_cast<u64>(regs[REG_EFL]);
-  regs[REG_CSGSFS] = (regs[REG_CSGSFS] & ~greg_t{0xffff}) | user_code64;
+  regs[REG_CSGSFS] = (regs[REG_CSGSFS] & greg_t{0xffff'ffff'0000}) | user_code64 |
+                     static_cast<greg_t>(u64{user_data} << 48);
   regs[REG_RIP] = reinterpret_cast<greg_t>(&diff_recover);
   regs[REG_RSP] = static_cast<greg_t>(diff_run.host_rsp);
   regs[REG_EFL] = 0x202;
@@ -108,6 +116,18 @@ void* map_fixed(u64 at, u64 size, int prot, int flags, int fd) {
   void* p = ::mmap(reinterpret_cast<void*>(at), size, prot, flags, fd, 0);
   if (p == MAP_FAILED) throw std::runtime_error("mmap of the test window failed");
   return p;
+}
+
+void make_segment(unsigned entry, u64 base, unsigned limit, bool is_code) {
+  user_desc d{};
+  d.entry_number = entry;
+  d.base_addr = static_cast<unsigned>(base);
+  d.limit = limit;
+  d.contents = is_code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA;
+  d.useable = 1;
+  constexpr int write_ldt = 1;
+  if (::syscall(SYS_modify_ldt, write_ldt, &d, sizeof d) != 0)
+    throw std::runtime_error("the host's kernel has no 16-bit segments");
 }
 
 void catch_faults() {
@@ -150,6 +170,13 @@ HostCpu::HostCpu(Mode mode)
     // 64-bit programs run with null selectors in them.
     asm volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(u32{user_data}));
   }
+  if (mode == Mode::user16) {
+    make_segment(0, code, code_size - 1, true);
+    make_segment(1, data, data_limit16, false);
+    asm volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(u32{user_data16}));
+    diff_ss = user_data16;
+    code_segment_base = code;
+  }
   catch_faults();
   for (unsigned n = 2; n < offsets_.size(); ++n) {
     u32 a = 0, b = 0, c = 0, d = 0;
@@ -184,7 +211,10 @@ void HostCpu::run(std::span<const u8> bytes, const State& in, After& out) {
   load_vectors(in.vectors);
   std::copy(in.gpr.begin(), in.gpr.end(), diff_run.gpr);
   diff_run.flags = in.flags | x86::rflags::fixed1 | x86::rflags::if_;
-  diff_run.target = in.rip | u64{mode_ == Mode::user32 ? user_code32 : user_code64} << 32;
+  const u64 selector = mode_ == Mode::user16   ? user_code16
+                       : mode_ == Mode::user32 ? user_code32
+                                               : user_code64;
+  diff_run.target = (in.rip - code_base(mode_)) | selector << 32;
   fault = {};
   asm volatile("" ::: "memory");
   diff_enter();

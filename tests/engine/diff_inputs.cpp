@@ -147,6 +147,11 @@ void Inputs::fill_vectors(Vectors& v) {
 /// Points a displacement-only or RIP-relative operand at `at`.
 bool Inputs::patch_displacement(Candidate& c, u64 at, u64 rip) {
   const auto& disp = c.insn.raw.disp;
+  if (c.mode == Mode::user16 && disp.size == 16) {
+    const auto offset = static_cast<u16>(at);
+    std::memcpy(c.bytes.data() + disp.offset, &offset, sizeof offset);
+    return c.decode();
+  }
   if (disp.size != 32) return false;
   const bool relative = c.insn.attributes & ZYDIS_ATTRIB_IS_RELATIVE;
   const u64 value32 = relative ? at - (rip + c.insn.length) : at;
@@ -157,7 +162,7 @@ bool Inputs::patch_displacement(Candidate& c, u64 at, u64 rip) {
 }
 
 bool Inputs::aim_operand(Candidate& c, const ZydisDecodedOperand& o, State& s, u32& aimed) {
-  const u64 at = target(o.visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT);
+  const u64 at = target(o.visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT) - data_base(c.mode);
   const auto base = slice_of(o.mem.base);
   const bool vector_index = o.mem.type == ZYDIS_MEMOP_TYPE_VSIB;
   const auto index = vector_index ? std::nullopt : slice_of(o.mem.index);
@@ -172,11 +177,11 @@ bool Inputs::aim_operand(Candidate& c, const ZydisDecodedOperand& o, State& s, u
   if (index) {
     if (index->bits == 8) s.gpr[index->index] &= 0xff;
     else if (!(aimed >> index->index & 1)) s.gpr[index->index] = value();
-    if (c.mode == Mode::user32) s.gpr[index->index] &= 0xffff'ffff;
+    if (legacy(c.mode)) s.gpr[index->index] &= 0xffff'ffff;
     offset += register_value(s, o.mem.index) * o.mem.scale;
   }
   s.gpr[base->index] = at - offset;
-  if (c.mode == Mode::user32) s.gpr[base->index] &= 0xffff'ffff;
+  if (legacy(c.mode)) s.gpr[base->index] &= 0xffff'ffff;
   else if (base->bits == 32)
     s.gpr[base->index] = (s.gpr[base->index] & 0xffff'ffff) | (random_.next() << 32);
   return true;
@@ -221,6 +226,7 @@ bool Inputs::aim(Candidate& c, State& s, u32& aimed) {
 }
 
 bool Inputs::in_reach(const Candidate& c, const State& s) const {
+  if (c.mode == Mode::user16) return true;  // the limit of the segment sees to that
   for (unsigned i = 0; i < c.insn.operand_count; ++i) {
     const ZydisDecodedOperand& o = c.operands[i];
     if (o.type != ZYDIS_OPERAND_TYPE_MEMORY || o.mem.type == ZYDIS_MEMOP_TYPE_AGEN) continue;
@@ -256,8 +262,9 @@ void Inputs::fill(State& s, std::span<u8, data_size> memory) {
 
 namespace {
 
-/// 32-bit code has eight registers of 32 bits.
-void narrow(State& s) {
+/// 32- and 16-bit code have eight registers of 32 bits.
+void narrow(State& s, Mode mode) {
+  for (const Gpr pointer : {Gpr::rsp, Gpr::rbp}) s.gpr[static_cast<usize>(pointer)] -= data_base(mode);
   for (usize i = 0; i < s.gpr.size(); ++i) s.gpr[i] = i < 8 ? s.gpr[i] & 0xffff'ffff : 0;
 }
 
@@ -293,14 +300,14 @@ bool Inputs::make(Candidate& c, State& s, std::span<u8, data_size> memory) {
   fill(s, memory);
   if (random_.one_in(8)) s.rip = code + page_size - random_.below(c.insn.length);
   limit_indexes(c, s);
-  if (c.mode == Mode::user32) narrow(s);
+  if (legacy(c.mode)) narrow(s, c.mode);
   u32 aimed = 0;
   return aim(c, s, aimed);
 }
 
 void Inputs::make(std::vector<Candidate>& sequence, State& s, std::span<u8, data_size> memory) {
   fill(s, memory);
-  if (!sequence.empty() && sequence[0].mode == Mode::user32) narrow(s);
+  if (!sequence.empty() && legacy(sequence[0].mode)) narrow(s, sequence[0].mode);
   u32 aimed = 0, written = 0;
   std::vector<Candidate> kept;
   for (Candidate& c : sequence) {

@@ -12,13 +12,15 @@ namespace bhyve::test::diff {
 namespace {
 
 /// As the list writes it.
-std::string host_vendor() {
-  u32 a = 0, b = 0, c = 0, d = 0;
-  __get_cpuid(0, &a, &b, &c, &d);
-  return b == signature_INTEL_ebx ? "@intel" : "@amd";
-}
+std::string host_vendor() { return host_is_intel() ? "@intel" : "@amd"; }
 
 }  // namespace
+
+bool host_is_intel() {
+  u32 a = 0, b = 0, c = 0, d = 0;
+  __get_cpuid(0, &a, &b, &c, &d);
+  return b == signature_INTEL_ebx;
+}
 
 Known::Known(const std::string& path) {
   std::ifstream file(path);

@@ -8,6 +8,8 @@
 
 namespace bhyve::test::diff {
 
+[[nodiscard]] bool host_is_intel();
+
 /// The checked-in list of differences that are right (diff_known.txt says its format).
 class Known final {
  public:

@@ -1,5 +1,5 @@
 // Differential instruction test: the host CPU against one configuration.
-//   diff_test CONFIGURATION KNOWN_LIST [--mode user64|user32|kernel64] [--iterations N]
+//   diff_test CONFIGURATION KNOWN_LIST [--mode user64|user32|user16|kernel64] [--iterations N]
 //             [--sequences N] [--flows N] [--seed N] [--floor FORMS] [--only TEXT]
 // One iteration goes over all opcodes of all maps once; then come random sequences of up to six
 // instructions, and those woven into random control flow. Ends with status 1 when something differs
@@ -43,6 +43,7 @@ Options parse(int argc, char** argv) {
     const std::string_view value = argv[i + 1];
     if (key == "--mode" && value == "user64") o.mode = Mode::user64;
     else if (key == "--mode" && value == "user32") o.mode = Mode::user32;
+    else if (key == "--mode" && value == "user16") o.mode = Mode::user16;
     else if (key == "--mode" && value == "kernel64") o.mode = Mode::kernel64;
     else if (key == "--sequences") o.sequences = std::stoull(argv[i + 1]);
     else if (key == "--flows") o.flows = std::stoull(argv[i + 1]);
@@ -113,6 +114,14 @@ void Session::differs(const Candidate& c, const State& in, const std::string& as
 }
 
 void Session::compare(const Candidate& c, const State& in, After& host, After& guest) {
+  // At a segment's limit we fault as Intel's processors do, which look at alignment and errors of the
+  // x87 first and only at elements that no mask suppresses. AMD's order was never compared.
+  const auto limit = [](const After& r) { return r.vector == 12 || r.vector == 13; };
+  if (options_.mode == Mode::user16 && !host_is_intel() && (limit(host) || limit(guest)) &&
+      host.vector != guest.vector) {
+    ++allowed_;
+    return;
+  }
   if (host.vector != guest.vector || host.state.rip != guest.state.rip ||
       comparable_error(host, options_.mode) != comparable_error(guest, options_.mode)) {
     differs(c, in, "fault",

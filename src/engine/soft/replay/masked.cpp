@@ -79,6 +79,16 @@ unsigned mask_bits(const Decoded& d, const ZydisDecodedOperand& memory) {
   return bits;
 }
 
+/// Segmentation's look at the elements that are accessed, before paging's at any.
+bool within_segment(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 accessed) {
+  const u64 offset = c.effective_address(i);
+  const unsigned size = plan.element_bytes;
+  return for_runs(accessed, [&](unsigned first, unsigned count) {
+    u64 la;
+    return c.linear(seg_of(i), offset + first * size, count * size, plan.use != MemoryUse::read, la);
+  });
+}
+
 }  // namespace
 
 void bind_masking(const Decoded& d, const ZydisDecodedOperand& memory, ReplayPlan& plan) {
@@ -154,6 +164,7 @@ Step replay_masked(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
   alignas(64) u8 buffer[192]{};
   u8* copy = buffer + (la & 63);
   const bool reads = plan.use != MemoryUse::write, writes = plan.use != MemoryUse::read;
+  if (!c.code64() && !within_segment(c, i, plan, accessed)) return c.failed();
   const bool ready = for_runs(accessed, [&](unsigned first, unsigned count) {
     const u64 at = la + first * size;
     if (writes && !c.probe_write(at, count * size, seg_of(i))) return false;

@@ -178,13 +178,24 @@ Step replay_copied(Cpu& c, const Insn& i, const ReplayPlan& plan, u64 la) {
   return Step::next;
 }
 
+/// Segmentation refuses the operand as a whole (which 64-bit code never meets). Errors of the x87 that
+/// wait and alignment come first, and elements that a mask suppresses may lie beyond the limit.
+Step replay_refused(Cpu& c, const Insn& i, const ReplayPlan& plan) {
+  const Step refused = c.failed();
+  if (plan.x87_waits && ParkedRegisters(c.fpu).x87_pending()) return raise_x87_error(c);
+  const u64 la = static_cast<u32>(c.s.seg[i.seg].base + c.effective_address(i));
+  if (plan.masking != Masking::none) return replay_masked(c, i, plan, la);
+  return la & (plan.alignment - 1u) ? c.gp0() : refused;
+}
+
 }  // namespace
 
 Step replay_memory(Cpu& c, const Insn& i) {
   const ReplayPlan& plan = plan_of(i);
   if (!pass_gate(c, plan.gate)) return c.failed();
   u64 la;
-  if (!c.linear(i, plan.memory_bytes, plan.use != MemoryUse::read, la)) return c.failed();
+  if (!c.linear(i, plan.memory_bytes, plan.use != MemoryUse::read, la)) [[unlikely]]
+    return replay_refused(c, i, plan);
   std::byte* host = c.direct(la, plan.memory_bytes, plan.use != MemoryUse::read);
   if (!host) return replay_copied(c, i, plan, la);
   const Step st = run_stub(c, plan, host);
