@@ -10,11 +10,11 @@ BlockCache::~BlockCache() = default;
 Block* BlockCache::find(Gpa gpa, CodeSize size) {
   Block** link = &buckets_[bucket(gpa)];
   while (Block* b = *link) {
-    if (b->gpa == gpa.value() && b->code_size == size) {
-      if (b->current()) return b;
+    if (!b->current()) {
       *link = b->next;
       continue;
     }
+    if (b->gpa == gpa.value() && b->code_size == size) return b;
     link = &b->next;
   }
   return nullptr;
@@ -24,7 +24,7 @@ Block* BlockCache::allocate(unsigned insns, unsigned bytes) {
   const usize need = (sizeof(Block) + (insns + 1) * sizeof(Insn) + bytes + 15) & ~usize{15};
   if (used_ + need > chunk_size) {
     if (chunks_.size() == chunk_limit) clear();
-    chunks_.push_back(std::make_unique<std::byte[]>(chunk_size));
+    chunks_.push_back(std::make_unique_for_overwrite<std::byte[]>(chunk_size));
     used_ = 0;
   }
   auto* block = new (chunks_.back().get() + used_) Block;

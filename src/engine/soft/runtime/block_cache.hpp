@@ -66,7 +66,7 @@ class BlockCache final {
   /// Names the mapping from rip to bytes, privilege and code size that find_quick() is to look under.
   void set_key(u64 key) { key_ = key; }
 
-  /// A valid block at this place, or nullptr. Stale ones of this place are dropped.
+  /// A valid block at this place, or nullptr. Stale ones on the way to it are dropped.
   [[nodiscard]] Block* find(Gpa gpa, CodeSize size);
   /// Room for a block; the caller fills it and inserts it. May drop every other block.
   [[nodiscard]] Block* allocate(unsigned insns, unsigned bytes);

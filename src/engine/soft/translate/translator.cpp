@@ -82,13 +82,20 @@ Block* Translator::find(u64 gpa) {
   return block && !block->crosses() ? block : nullptr;
 }
 
+u32 Translator::hot_after(const Block& block) const {
+  // A translation costs about as much as this many more executions by the interpreter.
+  constexpr u32 patience = 8;
+  const u32 after = cpu_.vm().translation.after;
+  return rewritten_[block.gpa >> page_shift & (rewritten_.size() - 1)] ? after * patience : after;
+}
+
 bool Translator::arrived(Block& block) {
   const bool expected = pending_ != no_exit && pending_rip_ == cpu_.rip;
   const bool plain = expected && exits_[pending_].plain;
   Translation*& slot = plain ? block.plain : block.translation;
   if (!slot) {
-    if (++block.heat < cpu_.vm().translation.after || block.code_size != CodeSize::bits64 ||
-        !block.armed || !translate(block, plain))
+    if (++block.heat < hot_after(block) || block.code_size != CodeSize::bits64 || !block.armed ||
+        !translate(block, plain))
       return false;
   }
   Translation& t = *slot;
@@ -208,6 +215,8 @@ void Translator::page_written(u64 page) {
   if (it == by_page_.end()) return;
   for (Translation* t : it->second)
     if (current(*t)) kill(*t);
+  if (rewritten_.count() > rewritten_.size() / 4) rewritten_.reset();
+  rewritten_.set(page & (rewritten_.size() - 1));
   by_page_.erase(it);
 }
 

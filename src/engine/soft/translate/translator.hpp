@@ -1,4 +1,5 @@
 #pragma once
+#include <bitset>
 #include <deque>
 #include <memory>
 #include <unordered_map>
@@ -109,6 +110,8 @@ class Translator final {
   friend struct TranslatorHelpers;
   class ThunkWriter;
   [[nodiscard]] bool translate(Block& block, bool plain);
+  /// Executions after which the block is hot.
+  [[nodiscard]] u32 hot_after(const Block& block) const;
   void emit_thunks();
   void link(u32 exit, Translation& to);
   void unlink(u32 exit);
@@ -128,6 +131,9 @@ class Translator final {
   std::deque<Translation> translations_;  ///< in the order of their code
   std::vector<Exit> exits_;
   std::unordered_map<u64, std::vector<Translation*>> by_page_;
+  /// Pages (by the low bits of their number) whose translations were thrown away by a store: what is
+  /// there may be gone before a translation has paid for itself.
+  std::bitset<4096> rewritten_;
   const u8* entry_ = nullptr;  ///< for run()
   u32 pending_ = no_exit;  ///< exit that led to Cpu::rip and may be linked
   u64 pending_rip_ = 0;
