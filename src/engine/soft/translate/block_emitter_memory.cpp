@@ -65,7 +65,8 @@ void BlockEmitter::check(const GuestInsn& g, unsigned size, bool write) {
   cold.retry = c_.at();
   cold.g = &g;
   cold.write = write;
-  cold.size = static_cast<u8>(size);
+  // Where not the whole operand may be accessed, the handler looks at the mask.
+  cold.size = g.masked ? TranslatorHelpers::by_handler : static_cast<u8>(size);
   find_entry();
   c_.rm(0x03, host::s0, {host::s1, write ? entry_write : entry_read});
   c_.alu_imm(op::cmp, host::s0, static_cast<i32>(page_size - size));

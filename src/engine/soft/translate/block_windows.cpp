@@ -57,8 +57,8 @@ void BlockWindows::access(Access& a, unsigned base, i64 disp, unsigned size, boo
 void BlockWindows::note_operand(unsigned n, const GuestInsn& g) {
   if (!g.memory() || g.kind == Kind::callout || g.kind == Kind::nothing || g.kind == Kind::lea) return;
   const Insn& i = *g.insn;
-  if (g.x87 || g.locks() || g.size == 0 || i.index != slot::zero || i.base == slot::zero || i.base == slot::rip ||
-      i.base_seg == 4 || i.base_seg == 5)
+  if (g.x87 || g.masked || g.locks() || g.size == 0 || i.index != slot::zero || i.base == slot::zero ||
+      i.base == slot::rip || i.base_seg == 4 || i.base_seg == 5)
     return;
   const unsigned base = i.base / 8;
   if (host::of_guest[base] == host::in_memory) return;

@@ -451,7 +451,7 @@ bool general_replay(GuestInsn& g) {
 
 void replayed(GuestInsn& g) {
   const auto& plan = *reinterpret_cast<const ReplayPlan*>(g.insn->imm);
-  if (plan.masking != Masking::none || (eager_park && plan.simd)) return;
+  if (eager_park && plan.simd) return;
   if (!g.has_modrm) {
     if (g.encoding != Encoding::vex) return;
     g.kind = Kind::copy_plain;  // VZEROUPPER, VZEROALL
@@ -471,6 +471,7 @@ void replayed(GuestInsn& g) {
   g.mem_read = plan.use == MemoryUse::read || plan.use == MemoryUse::read_write;
   g.mem_written = plan.use == MemoryUse::write || plan.use == MemoryUse::read_write;
   g.size = static_cast<u8>(plan.memory_bytes);
+  g.masked = plan.masking != Masking::none;
   if (g.x87) {
     // FCMOVcc and FCOMI use flags, FNSTSW AX a register that is the host's.
     const bool da_db = (g.opcode == 0xda || g.opcode == 0xdb) && !g.memory();
