@@ -77,7 +77,7 @@ class BlockCache final {
   void clear();
 
  private:
-  static constexpr unsigned jump_count = 16384, bucket_count = 1 << 17;
+  static constexpr unsigned jump_count = 65536, bucket_count = 1 << 17;
   static constexpr usize chunk_size = 1 << 20, chunk_limit = 96, reserve = 4096;
   struct Jump {
     u64 rip = 1, key = 0;

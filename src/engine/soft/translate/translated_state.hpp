@@ -43,7 +43,7 @@ struct TranslatedState final {
     u64 tag = 0;
     const u8* code = nullptr;
   };
-  static constexpr unsigned jump_count = 16384;
+  static constexpr unsigned jump_count = 65536;
   std::array<Jump, jump_count> jumps{};
   [[nodiscard]] static unsigned jump_index(u64 target) {
     return static_cast<unsigned>((target ^ target >> page_shift) & (jump_count - 1));

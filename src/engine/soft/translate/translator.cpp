@@ -215,8 +215,9 @@ void Translator::page_written(u64 page) {
   if (it == by_page_.end()) return;
   for (Translation* t : it->second)
     if (current(*t)) kill(*t);
-  if (rewritten_.count() > rewritten_.size() / 4) rewritten_.reset();
-  rewritten_.set(page & (rewritten_.size() - 1));
+  const usize mark = page & (rewritten_.size() - 1);
+  if (!rewritten_[mark] && rewritten_.count() > rewritten_.size() / 4) rewritten_.reset();
+  rewritten_.set(mark);
   by_page_.erase(it);
 }
 

@@ -133,7 +133,7 @@ class Translator final {
   std::unordered_map<u64, std::vector<Translation*>> by_page_;
   /// Pages (by the low bits of their number) whose translations were thrown away by a store: what is
   /// there may be gone before a translation has paid for itself.
-  std::bitset<4096> rewritten_;
+  std::bitset<16384> rewritten_;
   const u8* entry_ = nullptr;  ///< for run()
   u32 pending_ = no_exit;  ///< exit that led to Cpu::rip and may be linked
   u64 pending_rip_ = 0;
