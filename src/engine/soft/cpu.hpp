@@ -295,6 +295,8 @@ class Cpu final {
   /// The host's FPU became the guest's, or C++'s, or the control registers changed: which vector
   /// instructions translated code may run.
   void update_gates();
+  /// The mode, a capability or the events that wait changed: what translated code may do.
+  void update_rights();
 
   Fpu fpu;  ///< x87 and vector state: live in the host or parked (replay/fpu.hpp)
 

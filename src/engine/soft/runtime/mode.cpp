@@ -92,8 +92,23 @@ void Cpu::update_mode() {
   Tlb* const tlb = look ? &never_hits_ : &tlb_for(false);
   if (tlb != frame.tlb) frame.stack_key = TranslatedFrame::no_stack;
   frame.tlb = tlb;
+  translated.tlb_by_ac = {&tlbs_[s.cr4 & x86::cr4::smap ? supervisor_smap : supervisor_plain],
+                          &tlbs_[supervisor_plain]};
+  if (look) translated.tlb_by_ac.fill(&never_hits_);
+  update_rights();
   use_key();
   if (((s.cr0 ^ gates_cr0_) | (s.cr4 ^ gates_cr4_) | (s.xcr0 ^ gates_xcr0_))) update_gates();
+}
+
+void Cpu::update_rights() {
+  const bool supervisor = cpl_ == 0 && code64();
+  const bool tsc = cpl_ == 0 || !(s.cr4 & x86::cr4::tsd);
+  const bool tscp = tsc && rdtscp_enabled && model_.has(CpuModel::Feature::rdtscp);
+  const auto when = [](bool condition, Right right) { return condition ? static_cast<unsigned>(right) : 0u; };
+  frame.rights = static_cast<u8>(when(supervisor, Right::supervisor) |
+                                 when(supervisor && !window_, Right::interrupts) |
+                                 when(supervisor && model_.has(CpuModel::Feature::smap), Right::smap) |
+                                 when(tsc, Right::tsc) | when(tscp, Right::tscp));
 }
 
 void Cpu::update_gates() {

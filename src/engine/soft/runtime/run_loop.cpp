@@ -21,6 +21,7 @@ void Cpu::run(engine::Exit& exit) {
     const AllAtOnce whole(*this);
     if (pae_paging() && !load_pdptes(s.cr3)) pdpte_ = {};
   }
+  update_rights();
   frame.poll.store(1, std::memory_order_relaxed);
   for (;;) {
     if (frame.poll.load(std::memory_order_relaxed) && !s.interrupt_shadow && !resume_single_)
@@ -223,6 +224,7 @@ bool Cpu::check_world() {
 
 bool Cpu::take_event(const Client::Pending& p) {
   window_ = p.nmi || p.interrupt;
+  update_rights();
   bool ok = true;
   if (p.nmi && !s.nmi_blocked) {
     leave().accept_nmi(id_);

@@ -13,6 +13,7 @@ BlockEmitter::BlockEmitter(Translator& translator)
   tlb_ = t_.offset(cpu.frame.tlb);
   poll_ = t_.offset(cpu.frame.poll);
   gates_ = t_.offset(cpu.frame.gates);
+  rights_ = t_.offset(cpu.frame.rights);
   linear_ = t_.offset(cpu.frame.linear);
   stack_key_ = t_.offset(cpu.frame.stack_key);
   stack_addend_ = t_.offset(cpu.frame.stack_addend);
@@ -106,6 +107,13 @@ void BlockEmitter::emit(const GuestInsn& g) {
     case Kind::jump_cond: emit_jump_cond(g); break;
     case Kind::jump_indirect: emit_jump_indirect(g); break;
     case Kind::call_indirect: emit_call_indirect(g); break;
+    case Kind::cli: emit_cli(g); break;
+    case Kind::sti: emit_sti(g); break;
+    case Kind::stac: emit_stac(g); break;
+    case Kind::swapgs: emit_swapgs(g); break;
+    case Kind::rdtsc:
+    case Kind::rdtscp: emit_rdtsc(g); break;
+    case Kind::pushf: emit_pushf(g); break;
   }
 }
 

@@ -5,6 +5,7 @@
 #include "engine/soft/translate/block_windows.hpp"
 #include "engine/soft/translate/guest_insn.hpp"
 #include "engine/soft/translate/host_code.hpp"
+#include "engine/soft/translate/translated_state.hpp"
 #include "engine/soft/translate/translator.hpp"
 
 namespace bhyve::soft {
@@ -88,6 +89,18 @@ class BlockEmitter final {
   void emit_call(const GuestInsn& g);
   void load_return_address(const GuestInsn& g);
 
+  // ---- block_emitter_system.cpp
+  /// Without the right the handler does the instruction. The guest's flags are in memory then.
+  void need_right(const GuestInsn& g, Right right);
+  /// RFLAGS but the arithmetic flags, with a mask: op::and_ or op::or_.
+  void change_sysflags(unsigned alu, u32 mask);
+  void emit_cli(const GuestInsn& g);
+  void emit_sti(const GuestInsn& g);
+  void emit_stac(const GuestInsn& g);
+  void emit_swapgs(const GuestInsn& g);
+  void emit_rdtsc(const GuestInsn& g);
+  void emit_pushf(const GuestInsn& g);
+
   // ---- block_emitter_branch.cpp
   void emit_jump_cond(const GuestInsn& g);
   void emit_jump_indirect(const GuestInsn& g);
@@ -170,7 +183,7 @@ class BlockEmitter final {
   u8 open_gates_ = 0;           ///< gates that were looked at since the last callout
   bool bmi2_;
   bool plain_ = false;
-  i32 page_, key_, tlb_, flags_, poll_, gates_, linear_, stack_key_, stack_addend_, slot_,
+  i32 page_, key_, tlb_, flags_, poll_, gates_, rights_, linear_, stack_key_, stack_addend_, slot_,
       temporary_, gpr_, jumps_;
 };
 

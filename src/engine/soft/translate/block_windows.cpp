@@ -69,6 +69,7 @@ void BlockWindows::note_stack(unsigned n, const GuestInsn& g) {
   switch (g.kind) {
     case Kind::push:
     case Kind::push_imm:
+    case Kind::pushf:
     case Kind::call:
     case Kind::call_indirect: access(stack_[n], rsp, -8, 8, true); break;
     case Kind::pop:
@@ -79,7 +80,8 @@ void BlockWindows::note_stack(unsigned n, const GuestInsn& g) {
 }
 
 void BlockWindows::note_effects(const GuestInsn& g) {
-  if (g.kind == Kind::callout) return forget_all();
+  // After STAC and CLAC other pages may be accessed.
+  if (g.kind == Kind::callout || g.kind == Kind::stac) return forget_all();
   if (g.kind == Kind::leave) {
     values_[rsp] = {values_[rbp].origin, values_[rbp].offset + 8};
     return fresh(rbp);
@@ -93,6 +95,7 @@ void BlockWindows::note_effects(const GuestInsn& g) {
   switch (g.kind) {
     case Kind::push:
     case Kind::push_imm:
+    case Kind::pushf:
     case Kind::call:
     case Kind::call_indirect: values_[rsp].offset -= 8; break;
     case Kind::pop:

@@ -260,6 +260,7 @@ void one_byte(GuestInsn& g) {
       if (g.rex & 1) exchange(g);
       break;
     case 0x98: case 0x99: g.kind = Kind::copy_plain; break;
+    case 0x9c: if (!g.prefix66) g.kind = Kind::pushf, g.reads = flag::all; break;
     case 0xa8: case 0xa9: g.kind = Kind::copy_plain; g.writes = flag::all; break;
     case 0xc0: case 0xc1: case 0xd0: case 0xd1: case 0xd2: case 0xd3: shift(g); break;
     case 0xc2: case 0xc3: g.kind = Kind::ret; g.reads = flag::all; break;
@@ -272,6 +273,8 @@ void one_byte(GuestInsn& g) {
     case 0xe9: case 0xeb: g.kind = Kind::jump; g.reads = flag::all; break;
     case 0xf5: g.kind = Kind::copy_plain; g.reads = g.writes = flag::cf; break;
     case 0xf8: case 0xf9: g.kind = Kind::copy_plain; g.writes = flag::cf; break;
+    case 0xfa: g.kind = Kind::cli; break;
+    case 0xfb: g.kind = Kind::sti; break;
     case 0xf6: case 0xf7: group_f6(g); break;
     case 0xfe: case 0xff: group_ff(g); break;
     case 0x68: case 0x6a: g.kind = g.prefix66 ? Kind::callout : Kind::push_imm; break;
@@ -295,6 +298,17 @@ void bit_test(GuestInsn& g, unsigned which, bool immediate) {
     general(g, false, which != 4, false);
   g.writes = flag::all;
   g.reads = flag::all & ~flag::cf;
+}
+
+/// STAC, CLAC, SWAPGS, RDTSCP.
+void group_01(GuestInsn& g) {
+  if (g.prefix66 || g.rep) return;
+  switch (g.modrm) {
+    case 0xca: case 0xcb: g.kind = Kind::stac; break;
+    case 0xf8: g.kind = Kind::swapgs; break;
+    case 0xf9: g.kind = Kind::rdtscp; break;
+    default: break;
+  }
 }
 
 void two_byte(GuestInsn& g) {
@@ -321,6 +335,8 @@ void two_byte(GuestInsn& g) {
     return;
   }
   switch (op) {
+    case 0x01: group_01(g); break;
+    case 0x31: g.kind = Kind::rdtsc; break;
     case 0x0d: case 0x18: case 0x1f: g.kind = Kind::nothing; break;
     case 0x1e: if (g.rep == 0xf3) g.kind = Kind::nothing; break;
     case 0xa3: bit_test(g, 4, false); break;

@@ -23,6 +23,7 @@ enum class Kind : u8 {
   lea,
   push, pop, push_imm, leave,
   ret, call, jump, jump_cond, jump_indirect, call_indirect,
+  cli, sti, stac, swapgs, rdtsc, rdtscp, pushf,  ///< STAC: CLAC too
 };
 
 enum class Encoding : u8 { legacy, vex, evex };

@@ -39,6 +39,8 @@ u16 GuestInsn::gpr_written() const {
     case Kind::bswap:
     case Kind::pop: return one(in_opcode, false);
     case Kind::lea: return one(reg(), false);
+    case Kind::rdtsc: return rax_mask | rdx_mask;
+    case Kind::rdtscp: return rax_mask | rcx_mask | rdx_mask;
     case Kind::copy:
     case Kind::copy_plain: break;
     default: return 0;

@@ -8,6 +8,15 @@ namespace bhyve::soft {
 
 class Tlb;
 
+/// What the current mode allows translated code to do without a call (TranslatedFrame::rights).
+enum class Right : u8 {
+  supervisor = 1,   ///< CPL 0 of 64-bit code
+  interrupts = 2,   ///< ... and no event waits for interrupts to be enabled: STI
+  smap = 4,         ///< ... and STAC and CLAC exist
+  tsc = 8,          ///< RDTSC does not fault
+  tscp = 16,        ///< RDTSCP neither
+};
+
 /// What translated code reads and writes all the time: the first member of Cpu, so that it is reached
 /// from RSP with displacements of one byte. Owner: the vCPU's thread, but for `poll`.
 struct TranslatedFrame final {
@@ -18,6 +27,7 @@ struct TranslatedFrame final {
   /// Bit n: instructions of Gate n may run natively now: allowed by the control registers, and the
   /// guest's vector state is live in the host's registers.
   u8 gates = 0;
+  u8 rights = 0;          ///< mask of Right
   u64 stack_key = no_stack;  ///< Tlb key of a page that the stack was in and that may be written ...
   u64 stack_addend = 0;      ///< ... and what turns a linear address in it into the host's
   u64 linear = 0;         ///< address that missed the TLB; operand address of an x87 instruction
@@ -37,6 +47,8 @@ struct TranslatedState final {
   u32 trap_number = 0;
   u32 trap_flags = 0;     ///< packed flags at the trap
   u32 exit = 0;           ///< index of the exit that left; see Translator
+  /// TranslatedFrame::tlb for a supervisor without and with RFLAGS.AC.
+  std::array<Tlb*, 2> tlb_by_ac{};
 
   /// Where indirect jumps look: the target's linear address combined with TranslatedFrame::key.
   struct Jump {

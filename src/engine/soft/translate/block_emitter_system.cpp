@@ -1,0 +1,115 @@
+// What kernels execute on each entry and around each lock: native where TranslatedFrame::rights say so, the
+// handler's otherwise.
+#include "engine/soft/cpu.hpp"
+#include "engine/soft/translate/block_emitter.hpp"
+
+namespace bhyve::soft {
+
+namespace rfl = x86::rflags;
+
+namespace {
+
+/// Whether a poll comes before the instruction is executed: what STI holds off must not come in there.
+bool polls_first(Kind kind) {
+  return kind == Kind::ret || kind == Kind::jump_indirect || kind == Kind::call_indirect;
+}
+
+constexpr u32 low_half(u64 v) { return static_cast<u32>(v); }
+
+}  // namespace
+
+void BlockEmitter::need_right(const GuestInsn& g, Right right) {
+  clobber_flags(g.reads | (g.live_after & ~g.writes));
+  held_ = BlockWindows::none;
+  c_.rm(0xf6, 0, state(rights_), false);  // test byte [rights], right
+  c_.byte(static_cast<u8>(right));
+  Cold cold{Cold::Kind::callout};
+  cold.from = c_.jump_if(cc::z);
+  cold.g = &g;
+  cold_.push_back(cold);
+}
+
+void BlockEmitter::change_sysflags(unsigned alu, u32 mask) {
+  c_.rm(0x81, static_cast<u8>(alu), state(t_.offset(t_.cpu().sysflags)), false);
+  c_.word(mask);
+}
+
+void BlockEmitter::emit_cli(const GuestInsn& g) {
+  need_right(g, Right::supervisor);
+  change_sysflags(op::and_, low_half(~rfl::if_));
+}
+
+/// No event may come between STI and the instruction after it (SDM vol. 2, STI). None is known to wait when
+/// the right is there, and one that comes now is met by a poll, which is behind that instruction.
+void BlockEmitter::emit_sti(const GuestInsn& g) {
+  const unsigned next = number(g) + 1;
+  if (next == g_.size() || polls_first(g_[next].kind)) return emit_callout(g);
+  need_right(g, Right::interrupts);
+  change_sysflags(op::or_, low_half(rfl::if_));
+}
+
+void BlockEmitter::emit_stac(const GuestInsn& g) {
+  const bool allow = g.modrm == 0xcb;
+  need_right(g, Right::smap);
+  if (allow)
+    change_sysflags(op::or_, low_half(rfl::ac));
+  else
+    change_sysflags(op::and_, low_half(~rfl::ac));
+  c_.load(host::s0, state(t_.offset(t_.cpu().translated.tlb_by_ac[allow])));
+  c_.store(state(tlb_), host::s0);
+  c_.move_imm(host::s0, TranslatedFrame::no_stack);
+  c_.store(state(stack_key_), host::s0);
+}
+
+void BlockEmitter::emit_swapgs(const GuestInsn& g) {
+  Cpu& cpu = t_.cpu();
+  constexpr auto gs = static_cast<u8>(x86::Seg::gs);
+  need_right(g, Right::supervisor);
+  const HostMem base = state(t_.offset(cpu.s.seg[gs].base)),
+                other = state(t_.offset(cpu.s.fs_kernel_gs_base));
+  c_.load(host::s0, base);
+  c_.load(host::s1, other);
+  c_.store(other, host::s0);
+  c_.store(base, host::s1);
+  c_.store(state(t_.offset(cpu.seg_base[gs])), host::s1);
+}
+
+/// RDTSC and RDTSCP, as Cpu::guest_tsc() does it.
+void BlockEmitter::emit_rdtsc(const GuestInsn& g) {
+  Cpu& cpu = t_.cpu();
+  need_right(g, g.kind == Kind::rdtscp ? Right::tscp : Right::tsc);
+  c_.byte(0x0f), c_.byte(0xae), c_.byte(0xe8);                // lfence
+  c_.byte(0x0f), c_.byte(0x31);                               // rdtsc
+  c_.byte(0x48), c_.byte(0xc1), c_.byte(0xe2), c_.byte(32);   // shl rdx, 32
+  c_.rr(0x0b, host::rax, host::rdx);
+  c_.rm(0x03, host::rax, state(t_.offset(cpu.s.tsc_offset)));
+  c_.move(host::rdx, host::rax);
+  c_.byte(0x48), c_.byte(0xc1), c_.byte(0xea), c_.byte(32);   // shr rdx, 32
+  c_.rr(0x8b, host::rax, host::rax, false);
+  if (g.kind == Kind::rdtscp) c_.rm(0x8b, host::rcx, state(t_.offset(cpu.s.tsc_aux)), false);
+}
+
+/// The image: sysflags without RF and VM, and the arithmetic flags from where they are packed.
+void BlockEmitter::emit_pushf(const GuestInsn& g) {
+  const HostMem image = state(temporary_ + 8);  // the stack's check uses the first
+  clobber_flags(flag::all);
+  held_ = BlockWindows::none;
+  c_.rm(0x0fb6, host::s0, state(flags_ + 1), false);           // movzx s0d, byte [flags + 1]
+  c_.alu_imm(op::and_, host::s0, static_cast<i32>(rfl::arithmetic & 0xff), false);
+  c_.rm(0x0fb6, host::s1, state(flags_), false);
+  c_.byte(0x41), c_.byte(0xc1);                                // shl s1d, 11
+  c_.modrm(4, host::s1);
+  c_.byte(11);
+  c_.rr(0x0b, host::s0, host::s1, false);
+  c_.rm(0x0b, host::s0, state(t_.offset(t_.cpu().sysflags)));
+  c_.alu_imm(op::and_, host::s0, static_cast<i32>(~(rfl::rf | rfl::vm)));
+  c_.store(image, host::s0);
+  const HostMem to = stack_operand(g, -8, true);
+  c_.lea(host::s1, to);
+  held_ = BlockWindows::none;
+  c_.load(host::s0, image);
+  c_.store({host::s1}, host::s0);
+  c_.lea(host::guest_rsp, {host::guest_rsp, -8});
+}
+
+}  // namespace bhyve::soft
