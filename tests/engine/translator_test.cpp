@@ -79,18 +79,30 @@ TEST_F(TranslatorTest, CallsAndReturnsStayInTranslatedCode) {
   EXPECT_LT(counters["soft: entries into translated code"], 1000u);
 }
 
-TEST_F(TranslatorTest, RewrittenCodeIsThrownAway) {
+/// Rewrites a function (mov eax, ecx's value; ret) 100 times and calls it `calls` times after each.
+Program rewriting(u32 calls) {
   Program p;
   p.bytes({0x31, 0xdb, 0xb9}).word(100);                 // xor ebx, ebx; mov ecx, 100
   p.bytes({0xbe}).word(0x20'0000);                       // mov esi, 200000h
   p.bytes({0xc6, 0x06, 0xb8});                           // mov byte [rsi], B8h (mov eax, imm32)
   p.bytes({0xc6, 0x46, 0x05, 0xc3});                     // mov byte [rsi + 5], C3h (ret)
-  p.bytes({0x89, 0x4e, 0x01, 0xff, 0xd6});               // loop: mov [rsi + 1], ecx; call rsi
-  p.bytes({0x01, 0xc3, 0xff, 0xc9, 0x75, 0xf5});         // add ebx, eax; dec ecx; jnz loop
+  p.bytes({0x89, 0x4e, 0x01, 0xba}).word(calls);         // loop: mov [rsi + 1], ecx; mov edx, calls
+  p.bytes({0xff, 0xd6, 0xff, 0xca, 0x75, 0xfa});         // call rsi; dec edx; jnz
+  p.bytes({0x01, 0xc3, 0xff, 0xc9, 0x75, 0xec});         // add ebx, eax; dec ecx; jnz loop
   p.end();
-  auto counters = run(p);
+  return p;
+}
+
+TEST_F(TranslatorTest, RewrittenCodeIsThrownAway) {
+  auto counters = run(rewriting(50));
   EXPECT_EQ(state.gpr[3], 5050u);
   EXPECT_GE(counters["soft: translations thrown away"], 50u);
+}
+
+TEST_F(TranslatorTest, CodeThatIsRewrittenBeforeItIsHotIsNotTranslated) {
+  auto counters = run(rewriting(2));
+  EXPECT_EQ(state.gpr[3], 5050u);
+  EXPECT_LE(counters["soft: translations thrown away"], 1u);
 }
 
 TEST_F(TranslatorTest, AFullCacheBeginsAnew) {
