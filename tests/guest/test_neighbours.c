@@ -124,6 +124,19 @@ static void long_push(void) {
   }
 }
 
+// PUSH of memory that the look-up in line cannot reach, and a push behind it.
+static void push_across(void) {
+  for (int i = 0; i < 40; ++i) {
+    u64 back;
+    AT(u64, VA + 4096 - 3) = 0x1122334455667788;
+    AT(u64, VA + 8192 + 256) = AT(u64, VA + 8192 + 264) = 0;
+    asm volatile("mov %%rsp,%0; mov %1,%%rsp; pushq (%2); push %%rcx; mov %0,%%rsp"
+                 : "=&r"(back) : "r"(VA + 8192 + 272), "r"(VA + 4096 - 3), "c"(0x5678) : "memory");
+    CHECK_EQ(AT(u64, VA + 8192 + 264), 0x1122334455667788);
+    CHECK_EQ(AT(u64, VA + 8192 + 256), 0x5678);
+  }
+}
+
 void test(void) {
   for (int n = 0; n < 3; ++n) {
     page[n] = free_page();
@@ -135,4 +148,5 @@ void test(void) {
   rights();
   no_address();
   long_push();
+  push_across();
 }

@@ -40,6 +40,7 @@ void BlockEmitter::emit_push_memory(const GuestInsn& g) {
   load_operand(g);
   c_.store(in_window(a), host::s0);
   c_.lea(host::guest_rsp, {host::guest_rsp, -8});
+  held_ = BlockWindows::none;  // where the interpreter's handler did it all, s1 is not the addend
 }
 
 void BlockEmitter::emit_pop(const GuestInsn& g) {
