@@ -1,5 +1,6 @@
 #include "fuzz/executor_machine.hpp"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -241,8 +242,11 @@ Ending Machine::run(const VcpuState& state, std::span<const u8> code, u64 max_st
       ending.kind = Ending::Kind::halted;
     else if (exit.code == abi::ExitCode::suspended)
       ending.kind = Ending::Kind::triple_fault;
-    else if (exit.code != abi::ExitCode::bogus)
-      std::abort();
+    else if (exit.code != abi::ExitCode::bogus) {
+      std::fprintf(stderr, "exit %u at %#llx\n", static_cast<unsigned>(exit.code),
+                   static_cast<unsigned long long>(exit.rip));
+      ending.kind = Ending::Kind::strange;
+    }
     break;
   }
   ending.faults = counter("vm exits due to exceptions") - faults;

@@ -62,7 +62,13 @@ class Devices final : public engine::Client {
 
 /// How a run ended. One that did not come to an end within its bounds cannot be compared.
 struct Ending final {
-  enum class Kind : u8 { halted, triple_fault, unbounded, unpredictable } kind = Kind::unbounded;
+  enum class Kind : u8 {
+    halted,
+    triple_fault,
+    unbounded,
+    unpredictable,
+    strange
+  } kind = Kind::unbounded;
   u64 faults = 0;
   u64 steps = 0;
 };
