@@ -60,7 +60,7 @@ struct CpuConfig final {
   u32 sockets = 1, cores = 1, threads = 1;
   u64 tsc_hz = 0;                    ///< frequency told by CPUID 15h/16h
   u64 apic_timer_hz = 0;             ///< crystal clock; whole MHz
-  std::string executor = "translate";  ///< interp, translate: how the soft engine executes
+  std::string executor = "translate";  ///< interp, translate, check: how the soft engine executes
   u32 translate_after = 12;          ///< executions that make a block hot
   u64 code_cache = 64 * MiB;         ///< bytes of translated code of all vCPUs together
 };

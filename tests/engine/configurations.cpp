@@ -25,6 +25,15 @@ Result<std::unique_ptr<engine::Engine>> make_soft_translate(mem::Vmspace& space,
   return soft::make_soft_engine(space, translated, vcpus);
 }
 
+/// Every block is translated, and interpreted first to compare the two.
+Result<std::unique_ptr<engine::Engine>> make_soft_check(mem::Vmspace& space,
+                                                        const engine::CpuConfig& config, u32 vcpus) {
+  engine::CpuConfig checked = config;
+  checked.executor = "check";
+  checked.translate_after = 1;
+  return soft::make_soft_engine(space, checked, vcpus);
+}
+
 constexpr std::array table{
 #define BHYVE_CONFIGURATION(name, factory) Configuration{name, factory},
 #include "configurations.def"

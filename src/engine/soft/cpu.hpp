@@ -22,8 +22,10 @@
 namespace bhyve::soft {
 
 class BlockCache;
+class ExecutorCheck;
 class FormCache;
 class SoftVm;
+class StoreJournal;
 struct Block;
 
 /// An exception on its way to the guest.
@@ -319,6 +321,8 @@ class Cpu final {
   [[nodiscard]] const Translator::Counters& translator_counters() const {
     return translator_.counters;
   }
+  /// nullptr: what is translated is not checked.
+  [[nodiscard]] const ExecutorCheck* check() const { return check_.get(); }
 
   /// An exception that the vmm injected, delivered at the next entry.
   bool injected = false;
@@ -349,6 +353,7 @@ class Cpu final {
   friend class BlockCache;
   friend class Translator;
   friend class BlockEmitter;
+  friend class ExecutorCheck;
   friend struct TranslatorHelpers;
   [[nodiscard]] bool read_slow(u64 la, unsigned size, u64& v, x86::Seg seg, bool system);
   [[nodiscard]] bool write_slow(u64 la, unsigned size, u64 v, x86::Seg seg, bool system);
@@ -382,6 +387,8 @@ class Cpu final {
   [[nodiscard]] Step execute(const Block& b);
   [[nodiscard]] bool settle(Step st);
   void give_way();
+  void begin_turn();
+  void end_turn();
   void sync_world();
   void sync_stubs();
   [[nodiscard]] bool make_stub_room();
@@ -444,6 +451,8 @@ class Cpu final {
   std::unique_ptr<FormCache> forms_;
   Translator translator_;
   const bool translating_;             ///< hot code is translated
+  std::unique_ptr<ExecutorCheck> check_;  ///< when both executors run everything
+  StoreJournal* journal_ = nullptr;    ///< of slow stores while ExecutorCheck interprets
   u64 keys_ = 0;                       ///< mapping keys given out so far
   u64 supervisor_key_ = 0, user_key_ = 0;
   bool supervisor_private_ = false;    ///< the supervisor's key covers more than global high pages

@@ -136,6 +136,15 @@ const BitTable* bit_table(ZydisMnemonic m) {
       f = static_cast<PackedFlags>(ax);                                                  \
       return old;                                                                        \
     }                                                                                    \
+    static u64 run32(u32 a, u64 old, PackedFlags& f) {                                   \
+      u32 ax = f;                                                                        \
+      asm(BHYVE_FLAGS_IN text " %k[a], %k[d]" BHYVE_FLAGS_OUT                            \
+          : [d] "+r"(old), "+a"(ax)                                                      \
+          : [a] "r"(a)                                                                   \
+          : "cc");                                                                       \
+      f = static_cast<PackedFlags>(ax);                                                  \
+      return old;                                                                        \
+    }                                                                                    \
   }
 BHYVE_SCAN(Bsf, "bsf");
 BHYVE_SCAN(Bsr, "bsr");
@@ -145,7 +154,10 @@ BHYVE_SCAN(Popcnt, "popcnt");
 
 template <class Op, class T>
 Step scan_value(Cpu& c, const Insn& i, T a) {
-  c.set_reg<T>(i.dst, Op::template run<T>(a, c.reg<T>(i.dst), c.flags));
+  if constexpr (sizeof(T) == 4)
+    c.set_reg<u64>(i.dst, Op::run32(a, c.reg<u64>(i.dst), c.flags));
+  else
+    c.set_reg<T>(i.dst, Op::template run<T>(a, c.reg<T>(i.dst), c.flags));
   return Step::next;
 }
 template <class Op, class T>

@@ -2,6 +2,7 @@
 // or, across a cache line, BusLock.
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
+#include "engine/soft/translate/store_journal.hpp"
 
 namespace bhyve::soft {
 
@@ -41,6 +42,10 @@ bool Cpu::locked_operand(u64 la, unsigned n, x86::Seg seg, LockedOperand& out) {
     // The store comes after this returns, so the pages count as written when the instruction ends.
     if (first.code) late_code_writes_[0] = first.gpa.page_number();
     if (second.code) late_code_writes_[1] = second.gpa.page_number();
+  }
+  if (journal_) [[unlikely]] {
+    journal_->note(first.host, crosses ? room : n);
+    if (crosses) journal_->note(second.host, n - room);
   }
   out = {first.host, nullptr, crosses ? room : in_line(first.host, n)};
   if (out.in_first == n) return true;

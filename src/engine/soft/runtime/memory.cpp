@@ -2,6 +2,7 @@
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/runtime/page_walker.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
+#include "engine/soft/translate/store_journal.hpp"
 
 namespace bhyve::soft {
 
@@ -68,6 +69,7 @@ bool Cpu::resolve(u64 la, Prot access, bool system, Place& out) {
   const Gpa gpa_page = r.gpa.page();
   if (d.page != page + 1 || d.gpa != gpa_page) tlb.clear(la);
   tlb.note(la, r.global);
+  if (journal_) [[unlikely]] journal_->note_fill(tlb, la);
   d = {d.exec, page + 1, gpa_page, r.global, r.large};
   if (r.large) large_pages_[la >> 27 & 63] |= bit(la >> 21 & 63);
   if (r.huge) huge_pages_ |= bit(la >> 30 & 63);
@@ -153,6 +155,7 @@ bool Cpu::write_place(const Place& p, unsigned size, u64 v) {
     }
     return true;
   }
+  if (journal_) [[unlikely]] journal_->note(p.host, size);
   switch (size) {
     case 1: mem::ram_store<u8>(p.host, static_cast<u8>(v)); break;
     case 2: mem::ram_store<u16>(p.host, static_cast<u16>(v)); break;
@@ -256,6 +259,7 @@ bool Cpu::write_bytes(u64 la, const void* from, unsigned n, Seg seg) {
     Place p;
     if (!resolve(la, Prot::write, false, p)) return false;
     if (p.host) {
+      if (journal_) [[unlikely]] journal_->note(p.host, part);
       mem::ram_copy(p.host, bytes, part);
       if (p.code) vm_.space.code_pages().written(p.gpa.page_number());
     } else {

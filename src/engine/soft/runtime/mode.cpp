@@ -9,6 +9,7 @@
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/system/debug.hpp"
+#include "engine/soft/translate/executor_check.hpp"
 
 namespace bhyve::soft {
 
@@ -39,6 +40,7 @@ Cpu::Cpu(VcpuId id, SoftVm& vm, engine::Client& client)
       blocks_(std::make_unique<BlockCache>()), forms_(std::make_unique<FormCache>()),
       translator_(*this, vm.translation.cache_bytes),
       translating_(translator_.usable()) {
+  if (vm.translation.check && translating_) check_ = std::make_unique<ExecutorCheck>(*this);
   s.reset(false);
   new_code_mapping(false);
   load_state(engine::StateGroups::all, s);

@@ -4,6 +4,7 @@
 
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
+#include "engine/soft/translate/store_journal.hpp"
 
 namespace bhyve::soft {
 
@@ -85,6 +86,8 @@ PageWalker::Status PageWalker::mark(Gpa at, T* host, T& entry, u64 bits, bool& a
     if (failed) return Status::stopped;
     if (!host) return Status::ok;  // a table in ROM
   }
+  // Taken back and marked again: what is cached of the page must not stay.
+  if (cpu_.journal_) [[unlikely]] cpu_.journal_->note_marked(reinterpret_cast<std::byte*>(host), sizeof(T));
   again = !set_bits<T>(host, entry, wanted);
   return Status::ok;
 }

@@ -3,6 +3,7 @@
 #include "engine/soft/decode/form_cache.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
+#include "engine/soft/translate/executor_check.hpp"
 
 namespace bhyve::soft {
 
@@ -12,9 +13,7 @@ using engine::Client;
 void Cpu::run(engine::Exit& exit) {
   accept_answer(exit);
   s.halted = false;
-  running_.store(true, std::memory_order_seq_cst);
-  give_way();
-  sync_world();
+  begin_turn();
   sync_apic_page();
   if (pdptes_stale_) {
     pdptes_stale_ = false;
@@ -24,6 +23,11 @@ void Cpu::run(engine::Exit& exit) {
   update_rights();
   frame.poll.store(1, std::memory_order_relaxed);
   for (;;) {
+    if (check_ && check_->turn_is_over()) [[unlikely]] {
+      end_turn();
+      begin_turn();
+      request_check();
+    }
     if (frame.poll.load(std::memory_order_relaxed) && !s.interrupt_shadow && !resume_single_)
         [[unlikely]] {
       if (!check_world()) break;
@@ -42,7 +46,7 @@ void Cpu::run(engine::Exit& exit) {
       if (!b) {
         st = failed_;
       } else if (translating_ && translator_.arrived(*b)) {
-        st = translator_.run();
+        st = check_ ? check_->run(*b) : translator_.run();
       } else {
         st = execute(*b);
       }
@@ -50,9 +54,7 @@ void Cpu::run(engine::Exit& exit) {
     if (st == Step::branch) [[likely]] continue;
     if (!settle(st)) break;
   }
-  running_.store(false, std::memory_order_seq_cst);
-  fpu.park();
-  if (vm_.bus.wanted()) [[unlikely]] vm_.bus.left();
+  end_turn();
   exit_.rip = rip;
   switch (exit_.code) {
     case abi::ExitCode::inst_emul:
@@ -64,6 +66,21 @@ void Cpu::run(engine::Exit& exit) {
     default: break;
   }
   exit = exit_;
+}
+
+/// From here on this vCPU executes instructions.
+void Cpu::begin_turn() {
+  if (check_) vm_.turns.take();
+  running_.store(true, std::memory_order_seq_cst);
+  give_way();
+  sync_world();
+}
+
+void Cpu::end_turn() {
+  running_.store(false, std::memory_order_seq_cst);
+  fpu.park();
+  if (vm_.bus.wanted()) [[unlikely]] vm_.bus.left();
+  if (check_) vm_.turns.end();
 }
 
 Step Cpu::execute(const Block& b) {

@@ -6,6 +6,7 @@
 #include "base/types.hpp"
 #include "engine/soft/replay/stub_arena.hpp"
 #include "engine/soft/runtime/bus_lock.hpp"
+#include "engine/soft/runtime/turns.hpp"
 #include "engine/soft/system/cpu_model.hpp"
 #include "mem/vmspace.hpp"
 
@@ -26,6 +27,7 @@ class SoftVm final : public mem::CodePages::Observer {
   struct Translation {
     usize cache_bytes = 0;  ///< of translated code a vCPU may have
     u32 after = 24;         ///< executions that make a block hot
+    bool check = false;     ///< translated blocks are interpreted first and compared (ExecutorCheck)
   };
   /// With the interpreter alone.
   SoftVm(mem::Vmspace& guest_space, std::unique_ptr<CpuModel> cpu_model, u32 vcpus)
@@ -44,6 +46,7 @@ class SoftVm final : public mem::CodePages::Observer {
   const std::unique_ptr<CpuModel> model;
   const Translation translation;
   StubArena stubs;  ///< locks itself; shared by the vCPUs
+  Turns turns;      ///< while `check`: of the vCPUs
   BusLock bus{*this};  ///< for locked accesses that cross a cache line
 
   /// Tells every vCPU.

@@ -4,6 +4,7 @@
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/soft_engine.hpp"
+#include "engine/soft/translate/executor_check.hpp"
 
 namespace bhyve::soft {
 
@@ -197,6 +198,11 @@ void SoftVcpu::statistics(const StatSink& sink) const {
       {"soft: code cache resets", relaxed(t.resets)},
   };
   for (const auto& [text, value] : rows) sink(text, value);
+  if (const ExecutorCheck* check = cpu_->check()) {
+    sink("soft: blocks checked", relaxed(check->blocks));
+    sink("soft: segments checked", relaxed(check->segments));
+    sink("soft: segments checked while a device stored", relaxed(check->raced));
+  }
 }
 
 class SoftEngine final : public engine::Engine {
@@ -226,6 +232,7 @@ Result<std::unique_ptr<engine::Engine>> make_soft_engine(mem::Vmspace& space,
   SoftVm::Translation how;
   how.cache_bytes = config.executor == "interp" ? 0 : config.code_cache / vcpus;
   how.after = config.translate_after;
+  how.check = config.executor == "check";
   return std::make_unique<SoftEngine>(space, std::move(*model), vcpus, how);
 }
 

@@ -8,6 +8,7 @@
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/translate/block_emitter.hpp"
+#include "engine/soft/translate/executor_check.hpp"
 #include "engine/soft/translate/translator_helpers.hpp"
 
 namespace bhyve::soft {
@@ -29,16 +30,24 @@ Step Translator::run() {
   ++counters.entries;
   const u32 code = reinterpret_cast<Enter>(reinterpret_cast<u64>(thunks_.enter))(
       &cpu_, entry_);
+  left_within_ = false;
   switch (static_cast<LeaveCode>(code)) {
     case LeaveCode::unlinked:
       pending_ = t.exit;
+      left_within_ = exits_[t.exit].plain;
       ++counters.unlinked;
       [[fallthrough]];
     case LeaveCode::poll:
       cpu_.rip = pending_rip_ = page + exits_[t.exit].page_offset;
       cpu_.current_ = nullptr;
       return Step::branch;
+    case LeaveCode::jumped: {
+      const u64 index = cpu_.frame.temporary[0] / 2;
+      cpu_.rip = page | ((index ^ page >> page_shift) & page_mask);
+      return Step::branch;
+    }
     case LeaveCode::here:
+      left_within_ = true;
       cpu_.rip = page + t.exit;
       cpu_.current_ = nullptr;
       return Step::branch;
@@ -58,6 +67,7 @@ Step Translator::leave_trap() {
   if (in->places[n].flags_live) cpu_.flags = static_cast<PackedFlags>(t.trap_flags);
   cpu_.gpr[17] = cpu_.frame.page + (in->block->gpa & page_mask);
   const Insn& insn = *(cpu_.current_ = &in->block->insns[n]);
+  if (cpu_.check_ && !cpu_.check_->trap(insn)) return Step::exit;
   constexpr u32 general_protection = 13;
   if (t.trap_number != general_protection || is_replay(insn)) return replay_trapped(cpu_, t.trap_number);
   // A stack pointer that is no address, by the frame's empty stack page: #SS, which the handler raises.
@@ -100,7 +110,8 @@ bool Translator::arrived(Block& block) {
   }
   Translation& t = *slot;
   entry_ = t.code;
-  if (expected && pending_ != no_exit) {
+  entered_ = &t;
+  if (expected && pending_ != no_exit && !cpu_.check_) {
     const Exit& e = exits_[pending_];
     const bool same_page = (e.from->block->gpa ^ block.gpa) >> page_shift == 0;
     if (e.tag || (same_page && !e.to)) {
@@ -116,7 +127,7 @@ bool Translator::arrived(Block& block) {
     for (const Translation* each : {block.translation, block.plain})
       if (each) __builtin_memcpy(each->second_page_tag, &second, 8);
   }
-  if (!plain) note_target(cpu_.rip, t);
+  if (!plain && !cpu_.check_) note_target(cpu_.rip, t.code);
   return true;
 }
 
@@ -128,9 +139,8 @@ const u8* Translator::enter(Block& block) {
 }
 
 /// Indirect jumps find the translation of the block at `rip`.
-void Translator::note_target(u64 rip, const Translation& t) {
-  cpu_.translated.jumps[TranslatedState::jump_index(rip)] = {(rip & ~page_mask) ^ cpu_.frame.key,
-                                                             t.code};
+void Translator::note_target(u64 rip, const u8* code) {
+  cpu_.translated.jumps[TranslatedState::jump_index(rip)] = {(rip & ~page_mask) ^ cpu_.frame.key, code};
 }
 
 bool Translator::translate(Block& block, bool plain) {
@@ -243,6 +253,29 @@ u8 Translator::live_at(Block& from, i64 target, unsigned depth) {
   if (gpa == from.gpa) return from.live_in;
   Block* block = find(gpa);
   return block ? live_through(*block, depth) : flag::all;
+}
+
+void Translator::live_before(Block& block, const std::vector<GuestInsn>& insns, LiveFlags& live) {
+  (void)live_in(block);
+  const i64 end = static_cast<i64>(block.gpa & page_mask) + block.bytes;
+  usize n = insns.size();
+  live[n] = live_at(block, end, 4);
+  while (n-- > 0) {
+    const GuestInsn& g = insns[n];
+    if (g.kind == Kind::call || g.kind == Kind::jump) {
+      live[n] = live_at(block, g);
+      continue;
+    }
+    u8 after = live[n + 1];
+    if (g.kind == Kind::jump_cond) after |= live_at(block, g);
+    live[n] = static_cast<u8>(g.reads | (after & ~g.writes));
+  }
+}
+
+u8 Translator::live_at(Block& block, const GuestInsn& branch) {
+  const i64 start = static_cast<i64>(block.gpa & page_mask);
+  const Insn& i = *branch.insn;
+  return live_at(block, start + i.offset + i.length + static_cast<i64>(i.imm), 4);
 }
 
 namespace {

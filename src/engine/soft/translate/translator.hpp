@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <bitset>
 #include <deque>
 #include <memory>
@@ -14,6 +15,7 @@ namespace bhyve::soft {
 class BlockEmitter;
 class Cpu;
 struct Block;
+struct GuestInsn;
 
 /// The second executor of a vCPU: hot blocks of 64-bit code become host code.
 ///
@@ -34,6 +36,7 @@ class Translator final {
   Translator(Cpu& cpu, usize cache_bytes);
   ~Translator();
 
+  struct Translation;
   [[nodiscard]] bool usable() const { return cache_.usable(); }
 
   /// Runs the code that arrived() found, at Cpu::rip, until it leaves. As Cpu::execute(): sets
@@ -44,6 +47,11 @@ class Translator final {
   [[nodiscard]] bool arrived(Block& block);
   /// Code for the block at Cpu::rip, to be jumped to from translated code; or nullptr.
   [[nodiscard]] const u8* enter(Block& block);
+  /// What run() will enter.
+  [[nodiscard]] const Translation* entered() const { return entered_; }
+  /// Translated code stood before an instruction of the block when run() ended, with everything before it
+  /// done; else it had come to a way out.
+  [[nodiscard]] bool left_within() const { return left_within_; }
   /// The page's bytes changed: its translations must not run again.
   void page_written(u64 page);
   /// Drops everything: the code cache is full, or blocks are about to be freed.
@@ -83,10 +91,17 @@ class Translator final {
         jump_misses = 0, callouts = 0, resets = 0, killed = 0, cycles = 0;
   } counters;
 
+  /// Flags that are needed before each instruction of a block, and at its end.
+  using LiveFlags = std::array<u8, 32>;
+  void live_before(Block& block, const std::vector<GuestInsn>& insns, LiveFlags& live);
+  /// Flags that are needed at the target of a branch of the block.
+  [[nodiscard]] u8 live_at(Block& block, const GuestInsn& branch);
+
   // ---- for the emitters ------------------------------------------------------------------------
   struct Thunks {
     const u8 *enter, *leave, *exit_unlinked, *exit_poll, *exit_here, *callout, *callout_live,
-        *read_missed, *write_missed, *jump_missed, *stack_missed, *trap;
+        *read_missed, *write_missed, *jump_missed, *stack_missed, *trap,
+        *exit_jump;  ///< in TranslatedState::jumps for ExecutorCheck: leaves instead
   };
   [[nodiscard]] const Thunks& thunks() const { return thunks_; }
   [[nodiscard]] CodeCache& cache() { return cache_; }
@@ -117,7 +132,7 @@ class Translator final {
   void unlink(u32 exit);
   void kill(Translation& t);
   [[nodiscard]] static bool current(const Translation& t);
-  void note_target(u64 rip, const Translation& t);
+  void note_target(u64 rip, const u8* code);
   [[nodiscard]] u8 live_through(Block& block, unsigned depth);
   [[nodiscard]] u8 live_at(Block& from, i64 target, unsigned depth);
   [[nodiscard]] Step leave_trap();
@@ -135,6 +150,8 @@ class Translator final {
   /// there may be gone before a translation has paid for itself.
   std::bitset<16384> rewritten_;
   const u8* entry_ = nullptr;  ///< for run()
+  const Translation* entered_ = nullptr;
+  bool left_within_ = false;
   u32 pending_ = no_exit;  ///< exit that led to Cpu::rip and may be linked
   u64 pending_rip_ = 0;
   static constexpr u32 no_exit = ~u32{0};

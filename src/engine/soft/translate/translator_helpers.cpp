@@ -2,6 +2,7 @@
 
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
+#include "engine/soft/translate/executor_check.hpp"
 
 namespace bhyve::soft {
 
@@ -16,7 +17,7 @@ u64 TranslatorHelpers::go_on(Cpu& cpu, Step step) {
   if (step != Step::branch && step != Step::stop) return static_cast<u64>(step);
   if (step == Step::stop) (void)cpu.settle(step);
   const auto leave = static_cast<u64>(Step::branch);
-  if (cpu.frame.poll.load(std::memory_order_relaxed) || cpu.slow_ || cpu.s.interrupt_shadow ||
+  if (cpu.check_ || cpu.frame.poll.load(std::memory_order_relaxed) || cpu.slow_ || cpu.s.interrupt_shadow ||
       cpu.resume_single_)
     return leave;
   Block* block = cpu.find_block();
@@ -28,6 +29,7 @@ u64 TranslatorHelpers::go_on(Cpu& cpu, Step step) {
 
 u64 TranslatorHelpers::callout(Cpu& cpu, const Insn& insn, u32 descriptor) {
   begin(cpu, insn, descriptor);
+  if (cpu.check_ && !cpu.check_->arrive(insn)) return static_cast<u64>(Step::exit);
   ++cpu.counters.callouts;
   constexpr u8 any_rep = static_cast<u8>(Prefix::rep) | static_cast<u8>(Prefix::repne);
   Step step;
@@ -35,7 +37,9 @@ u64 TranslatorHelpers::callout(Cpu& cpu, const Insn& insn, u32 descriptor) {
     step = insn.fn(cpu, insn);
   } while (step == Step::repeat && (insn.prefix & any_rep) &&
            !cpu.frame.poll.load(std::memory_order_relaxed));
-  return step == Step::next ? 0 : go_on(cpu, step);
+  if (step != Step::next) return go_on(cpu, step);
+  if (cpu.check_) cpu.check_->go_on_behind(insn);
+  return 0;
 }
 
 u64 TranslatorHelpers::callout_live(Cpu& cpu, const Insn& insn, u32 descriptor) {
@@ -63,7 +67,9 @@ u64 TranslatorHelpers::missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descri
     cpu.s.cr2 = cr2;
   }
   if (!hit) {
+    if (cpu.check_ && !cpu.check_->arrive(insn)) return static_cast<u64>(Step::exit);
     const Step st = insn.fn(cpu, insn);
+    if (cpu.check_ && st == Step::next) cpu.check_->go_on_behind(insn);
     result = st == Step::next ? static_cast<u64>(LeaveCode::executed) : go_on(cpu, st);
   }
   if (live && result <= static_cast<u64>(LeaveCode::executed)) cpu.fpu.unpark();
@@ -83,11 +89,13 @@ u64 TranslatorHelpers::jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor) {
   TranslatedFrame& f = cpu.frame;
   const u64 page = f.linear, index = f.temporary[0] / 2;
   const u64 target = page | ((index ^ page >> page_shift) & page_mask);
-  if (const Block* b = cpu.blocks_->quick(target); b && b->translation) {
-    cpu.translator_.note_target(target, *b->translation);
+  if (const Block* b = cpu.blocks_->quick(target); b && (b->translation || cpu.check_)) {
+    cpu.translator_.note_target(
+        target, cpu.check_ ? cpu.translator_.thunks().exit_jump : b->translation->code);
     f.linear = target;
     return 0;
   }
+  if (cpu.check_ && !cpu.check_->arrive(insn)) return static_cast<u64>(Step::exit);
   return go_on(cpu, insn.fn(cpu, insn));
 }
 

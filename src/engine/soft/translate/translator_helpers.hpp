@@ -10,6 +10,7 @@ enum class LeaveCode : u32 {
   unlinked,       ///< an exit without a link; TranslatedState::exit has its index
   poll,           ///< the same, because something wants attention
   here,           ///< attention before the instruction at page offset TranslatedState::exit
+  jumped,         ///< an indirect jump found its target (ExecutorCheck); its page and index are in the frame
   trap,           ///< the host trapped at TranslatedState::trap_pc
 };
 

@@ -57,9 +57,15 @@ class Translator::ThunkWriter final {
   const u8* leaving(LeaveCode code) {
     const u8* entry = here();
     c_.rm(0x89, host::s0, at(state_.exit), false);
-    spill(0);
-    c_.move_imm(host::rax, static_cast<u64>(code));
-    c_.jump(leave_);
+    leave_with(code);
+    return entry;
+  }
+
+  /// s1 = twice the target's index in TranslatedState::jumps; TranslatedFrame has its page.
+  const u8* exit_jump() {
+    const u8* entry = here();
+    c_.store(at(frame_.temporary), host::s1);
+    leave_with(LeaveCode::jumped);
     return entry;
   }
 
@@ -71,9 +77,7 @@ class Translator::ThunkWriter final {
     c_.byte(0x66);
     c_.rm(0x89, host::rax, at(state_.trap_flags), false);        // mov [trap_flags], ax
     c_.move(host::rax, host::s0);
-    spill(0);
-    c_.move_imm(host::rax, static_cast<u64>(LeaveCode::trap));
-    c_.jump(leave_);
+    leave_with(LeaveCode::trap);
     return entry;
   }
 
@@ -161,6 +165,11 @@ class Translator::ThunkWriter final {
     while (c_.size() % 16) c_.byte(0xcc);
     return t_.cache_.executable(c_.at());
   }
+  void leave_with(LeaveCode code) {
+    spill(0);
+    c_.move_imm(host::rax, static_cast<u64>(code));
+    c_.jump(leave_);
+  }
   HostMem home(u8 guest, i32 pushed) { return {host::cpu, pushed + t_.offset(t_.cpu_.gpr) + guest * 8}; }
   void spill(i32 pushed) {
     for (u8 g = 0; g < 16; ++g)
@@ -214,6 +223,7 @@ void Translator::emit_thunks() {
   thunks_.exit_poll = w.leaving(LeaveCode::poll);
   thunks_.exit_here = w.leaving(LeaveCode::here);
   thunks_.trap = w.trap();
+  thunks_.exit_jump = w.exit_jump();
   thunks_.callout = w.callout(helper(&TranslatorHelpers::callout));
   thunks_.callout_live = w.callout(helper(&TranslatorHelpers::callout_live));
   thunks_.read_missed = w.missed(helper(&TranslatorHelpers::read_missed));
