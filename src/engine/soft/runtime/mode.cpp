@@ -103,6 +103,7 @@ void Cpu::update_mode() {
 }
 
 void Cpu::update_rights() {
+  if (check_) return;  // handlers do it all, once
   const bool supervisor = cpl_ == 0 && code64();
   const bool tsc = cpl_ == 0 || !(s.cr4 & x86::cr4::tsd);
   const bool tscp = tsc && rdtscp_enabled && model_.has(CpuModel::Feature::rdtscp);

@@ -7,6 +7,21 @@ namespace bhyve::soft {
 
 ExecutorCheck::ExecutorCheck(Cpu& cpu) : cpu_(cpu) { insns_.reserve(Block::max_insns); }
 
+/// Executed once, by its handler: what has none but that, reads a clock, or changes more than registers,
+/// flags and memory.
+bool ExecutorCheck::by_handler(const GuestInsn& g) {
+  switch (g.kind) {
+    case Kind::callout:
+    case Kind::cli:
+    case Kind::sti:
+    case Kind::stac:
+    case Kind::swapgs:
+    case Kind::rdtsc:
+    case Kind::rdtscp: return true;
+    default: return false;
+  }
+}
+
 Step ExecutorCheck::run(Block& block) {
   cpu_.fpu.park();  // vectors of C++ may use any register
   Translator& translator = cpu_.translator_;
@@ -65,7 +80,7 @@ void ExecutorCheck::go_on_behind(const Insn& insn) {
 void ExecutorCheck::begin(unsigned first) {
   first_ = first;
   vectors_ = false;
-  for (unsigned n = first; n < insns_.size() && insns_[n].kind != Kind::callout; ++n)
+  for (unsigned n = first; n < insns_.size() && !by_handler(insns_[n]); ++n)
     vectors_ |= insns_[n].gate != 0;
   ++segments;
   journal_.clear();
@@ -90,7 +105,7 @@ ExecutorCheck::Way ExecutorCheck::interpret(unsigned limit) {
   cpu_.gpr[17] = start_rip_;
   Way way;
   for (way.end = first_; way.end < limit; ++way.end) {
-    if (way.end < insns_.size() && insns_[way.end].kind == Kind::callout) break;
+    if (way.end < insns_.size() && by_handler(insns_[way.end])) break;
     const Insn& insn = block_->insns[way.end];
     const Step st = insn.fn(cpu_, insn);
     if (st == Step::next) continue;

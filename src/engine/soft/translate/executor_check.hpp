@@ -24,6 +24,9 @@ class Cpu;
 /// block: exits are never linked, and an indirect jump that finds its target ends in Thunks::exit_jump.
 /// vCPUs take turns (Turns).
 ///
+/// What kernels execute on each entry (CLI, SWAPGS, RDTSC ...) has its handler too: TranslatedFrame::rights
+/// are none then.
+///
 /// Flags that the translator holds for dead are inverted before the translation runs, so what reads them
 /// all the same is found out. What devices store meanwhile may make the two differ: the interpreter then
 /// runs once more, and if it comes to something else than at first, its word counts. A store of
@@ -75,6 +78,7 @@ class ExecutorCheck final {
     Step stopped = Step::next;  ///< else why `end` was not executed; next: it was not tried
   };
 
+  [[nodiscard]] static bool by_handler(const GuestInsn& g);
   void begin(unsigned first);
   [[nodiscard]] bool finish(unsigned end, bool left);
   [[nodiscard]] Way interpret(unsigned limit);

@@ -93,9 +93,9 @@ class StoreJournal final {
     Tlb* tlb;
     u64 linear;
   };
-  /// An instruction has two operands at most, each in two pages with four tables and two pieces; the
-  /// interpreter comes twice.
-  std::array<Place, 24 * 40> places_{};
+  /// An instruction has two operands at most, each in two pages with four tables and two pieces; or one with
+  /// 64 masked elements. The interpreter comes twice.
+  std::array<Place, 24 * 160> places_{};
   std::array<Fill, 24 * 8> fills_{};
   unsigned count_ = 0, fill_count_ = 0;
   bool marking_ = false;
