@@ -59,10 +59,7 @@ class StoreJournal final {
   void undo() {
     for (unsigned n = count_; n-- > 0;)
       mem::ram_copy(places_[n].host, places_[n].old.data(), places_[n].size);
-    while (fill_count_) {
-      const Fill& f = fills_[--fill_count_];
-      f.tlb->clear(f.linear);
-    }
+    for (unsigned n = 0; n < fill_count_; ++n) fills_[n].tlb->clear(fills_[n].linear);
   }
   /// Forgets the last places.
   void keep(unsigned count) { count_ = count; }
@@ -96,7 +93,7 @@ class StoreJournal final {
   /// An instruction has two operands at most, each in two pages with four tables and two pieces; or one with
   /// 64 masked elements. The interpreter comes twice.
   std::array<Place, 24 * 160> places_{};
-  std::array<Fill, 24 * 8> fills_{};
+  std::array<Fill, 24 * 16> fills_{};
   unsigned count_ = 0, fill_count_ = 0;
   bool marking_ = false;
 };
