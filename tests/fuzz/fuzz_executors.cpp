@@ -18,7 +18,7 @@ using namespace bhyve::fuzz;
 using engine::VcpuState;
 
 constexpr u64 max_steps = 600;
-constexpr unsigned hang_seconds = 60;
+constexpr unsigned hang_seconds = 600;  // of a loaded machine
 
 struct Case final {
   Mode mode;
@@ -145,6 +145,17 @@ std::vector<std::vector<u8>> fuzz_seeds() {
     for (u8 n = 0; n < 6; ++n)
       seeds.push_back(
           {static_cast<u8>(generated | mode), n, 1, 2, 3, 4, 5, 6, 7, n, 2, 3, 4, 5, 6, 7, 8});
+  }
+  // Programs do not change little by little: as many different ones as there is time for.
+  u64 x = 1;
+  for (unsigned n = 0; n < 2000; ++n) {
+    std::vector<u8> seed(17);
+    seed[0] = static_cast<u8>(generated | n % static_cast<u8>(Mode::count));
+    for (usize k = 1; k < seed.size(); ++k) {
+      x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+      seed[k] = static_cast<u8>(x);
+    }
+    seeds.push_back(seed);
   }
   return seeds;
 }
