@@ -100,6 +100,28 @@ static void rights(void) {
   }
 }
 
+// A CALL across two pages, in ever new address spaces, and the stack's page is not in the TLB. What it calls
+// comes back by the old stack, which is in r12.
+static void call_across_pages(void) {
+  static const u8 code[] = {0xe8, 11, 0, 0, 0}, f[] = {0x4c, 0x89, 0xe4, 0xc3};
+  for (unsigned i = 0; i < 300; ++i) {
+    const u64 at = VA + 4096 - 1 - i / 75;
+    if (i % 75 == 0) {
+      for (unsigned n = 0; n < sizeof code; ++n) AT(u8, at + n) = code[n];
+      for (unsigned n = 0; n < sizeof f; ++n) AT(u8, at + 16 + n) = f[n];
+    }
+    // A new address space by the one way or the other.
+    if (i % 3 == 1) write_cr3(read_cr3());
+    if (i % 3 == 2) {
+      write_cr4(read_cr4() ^ CR4_PGE);
+      write_cr4(read_cr4() ^ CR4_PGE);
+    }
+    asm volatile("push $1f\n mov %%rsp,%%r12\n mov %0,%%rsp\n jmp *%1\n 1:" ::"r"(VA + 3 * 4096), "r"(at)
+                 : "r12", "memory");
+    CHECK_EQ(AT(u64, VA + 3 * 4096 - 8), at + 5);
+  }
+}
+
 static void no_address(void) {
   static const u64 bad[] = {1ull << 63, 0x800000000000, 0xffff7fffffffffff, (1ull << 63) + 4088};
   for (int i = 0; i < 40; ++i) {
@@ -149,4 +171,5 @@ void test(void) {
   no_address();
   long_push();
   push_across();
+  call_across_pages();
 }
