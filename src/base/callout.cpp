@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -65,7 +66,8 @@ struct CalloutWheel::Impl {
   std::map<u32, NodeOwner> owners;
   /// The thread sleeps in read() of this timer, so others move its deadline without waking it.
   UniqueFd timer;
-  Nanos programmed = never;
+  /// What the timer is set to; 0 while the thread is not asleep. Written under the mutex.
+  std::atomic<Nanos> programmed = 0;
   bool sleeping = false;
   bool stop = false;
   std::thread thread;
@@ -125,7 +127,7 @@ void CalloutWheel::Impl::thread_main() {
     [[maybe_unused]] const ssize_t n = ::read(timer.get(), &expirations, sizeof expirations);
     lock.lock();
     sleeping = false;
-    programmed = never;  // it has expired; whatever was set since is set again if needed
+    programmed = 0;  // it has expired; whatever was set since is set again if needed
   }
 }
 
@@ -221,6 +223,16 @@ void CalloutWheel::unclaim(u32 owner_id) {
   owner.claimed = false;
   owner.wake = nullptr;
   if (impl_->sleeping && owner.earliest() < impl_->programmed) impl_->program(owner.earliest());
+}
+
+void CalloutWheel::run_overdue(Nanos now) {
+  if (impl_->programmed.load(std::memory_order_relaxed) > now) return;
+  Impl::Lock lock(impl_->mutex, std::try_to_lock);
+  if (!lock) return;
+  Impl::NodeOwner* owner = impl_->first_unclaimed();
+  for (; owner && owner->earliest() <= now; owner = impl_->first_unclaimed())
+    impl_->run(lock, *owner->queue.back());
+  if (impl_->sleeping) impl_->program(owner ? owner->earliest() : never);
 }
 
 Callout::Callout(CalloutWheel& wheel, Function function, u32 owner)

@@ -10,7 +10,8 @@ namespace bhyve {
 class CalloutWheel;
 
 /// A timer in the spirit of FreeBSD's callout(9). One deadline at a time. The function runs on the
-/// wheel's thread, or on the thread that calls CalloutWheel::run_due() for the owner it is bound to.
+/// wheel's thread, on the thread that calls CalloutWheel::run_due() for the owner it is bound to, or,
+/// when it is late, on one that calls CalloutWheel::run_overdue().
 /// It runs without any wheel lock held, never twice at the same time, and may arm itself again.
 /// Thread safety: every member may be called from any thread, except that drain() and the
 /// destructor must not be called from the function itself nor with a lock that the function takes.
@@ -59,6 +60,10 @@ class CalloutWheel final {
   Nanos run_due(u32 owner, Nanos now);
   /// Gives the owner's callouts back to the wheel's thread.
   void unclaim(u32 owner);
+  /// Runs what the wheel's thread should have run by `now`, on the calling thread: on a busy host it
+  /// may wait for its turn. Not if another thread is about it. Any thread that may call drain(). Costs
+  /// a load when nothing is due.
+  void run_overdue(Nanos now);
 
  private:
   friend class Callout;

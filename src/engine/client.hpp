@@ -24,6 +24,10 @@ class Client {
   /// The guest wrote IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST: its TSC is `offset` ahead of the
   /// host's from now on, and a TSC deadline is another point in time.
   virtual void tsc_written(VcpuId /*vcpu*/, u64 /*offset*/) {}
+  /// The guest is about to read a clock, and some time has passed since it last did. Events that are
+  /// due by now are posted, though the thread that should have done so may wait for its turn. The
+  /// engine delivers them before the guest learns the time.
+  virtual void before_clock(VcpuId /*vcpu*/) {}
   /// Task-priority register as CR8 (0..15).
   virtual u8 cr8(VcpuId vcpu) = 0;
   virtual void set_cr8(VcpuId vcpu, u8 value) = 0;

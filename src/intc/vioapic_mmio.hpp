@@ -32,6 +32,11 @@ class VioapicMmio final : public bus::Mmio,
   /// One more pin at input `n`, for devices that share it.
   [[nodiscard]] IrqPin& connect(unsigned n) { return join_.connect(n); }
   [[nodiscard]] unsigned pins() const { return chip_.pins(); }
+  /// The vector that input `n` (< pins()) is programmed to raise.
+  [[nodiscard]] u8 vector(unsigned n) const {
+    const std::lock_guard lock(lock_);
+    return static_cast<u8>(chip_.entry(n));
+  }
 
   /// Registers are 32 bits wide and answer to no other size; others read 0.
   u64 mmio_read(u64 offset, unsigned size, VcpuId vcpu) override;

@@ -104,6 +104,12 @@ u64 VatpitChannel::next_rise(u64 tick) const {
   return settled.settled_next_rise(tick);
 }
 
+u64 VatpitChannel::period(u64 tick) const {
+  VatpitChannel settled = *this;
+  settled.settle(tick);
+  return settled.periodic() ? settled.initial_ : 0;
+}
+
 void VatpitChannel::settle(u64 tick) {
   if (next_ == 0 || !periodic() || phase_ != Phase::counting) return;
   if (static_cast<i64>(tick - next_tick_) < 0) return;
@@ -313,6 +319,10 @@ bool Vatpit::output(unsigned channel, Nanos now) const {
 Nanos Vatpit::next_edge(Nanos now) const {
   const u64 tick = channels_[0].next_rise(ticks(now));
   return tick == never ? never : nanos_from_ticks(tick, hz);
+}
+
+Nanos Vatpit::edge_period(Nanos now) const {
+  return nanos_from_ticks(channels_[0].period(ticks(now)), hz);
 }
 
 void Vatpit::save(StateWriter& out, Nanos now) const {

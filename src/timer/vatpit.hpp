@@ -25,6 +25,8 @@ class VatpitChannel final {
   [[nodiscard]] bool output(u64 tick) const;
   /// The first tick after `tick` at which the output rises, or `never`.
   [[nodiscard]] u64 next_rise(u64 tick) const;
+  /// Ticks from rise to rise in modes 2 and 3, 0 in others.
+  [[nodiscard]] u64 period(u64 tick) const;
 
   void save(StateWriter& out, u64 tick) const;
   void load(StateSection& in, u64 tick);
@@ -83,8 +85,10 @@ class Vatpit final {
 
   [[nodiscard]] bool output(unsigned channel, Nanos now) const;
   /// When the output of channel 0 rises next, strictly after `now`, or `never`. Edges that lie
-  /// between two calls are not made up for: late ticks collapse into one.
+  /// between two calls are not told.
   [[nodiscard]] Nanos next_edge(Nanos now) const;
+  /// From one such edge to the next in the periodic modes, 0 in others.
+  [[nodiscard]] Nanos edge_period(Nanos now) const;
 
   void save(StateWriter& out, Nanos now) const;
   void load(StateSection& in, Nanos now);

@@ -16,8 +16,19 @@ VatpitPio::VatpitPio(CalloutWheel& wheel, intc::IrqPin& irq0)
     : irq0_(irq0), callout_(wheel, [this] { expire(); }) {}
 
 void VatpitPio::rearm(Nanos now) {
-  const Nanos edge = started_ && irq_enabled_ ? chip_.next_edge(now) : never;
-  callout_.arm(edge == never ? never : std::max(edge, now + min_interval_nanos));
+  due_ = started_ && irq_enabled_ ? chip_.next_edge(now) : never;
+  if (due_ == never) owed_.forget();
+  callout_.arm(due_ == never ? never : std::max(due_, now + min_interval_nanos));
+}
+
+void VatpitPio::edge() {
+  irq0_.deassert_pin();
+  irq0_.assert_pin();
+}
+
+void VatpitPio::irq_taken() {
+  const std::lock_guard lock(lock_);
+  if (started_ && irq_enabled_ && owed_.take()) edge();
 }
 
 void VatpitPio::drive(Nanos now) {
@@ -28,8 +39,8 @@ void VatpitPio::expire() {
   const std::lock_guard lock(lock_);
   if (!started_ || !irq_enabled_) return;
   const Nanos now = monotonic_now();
-  irq0_.deassert_pin();
-  irq0_.assert_pin();
+  owed_.deliver(due_, chip_.edge_period(now), now);
+  edge();
   rearm(now);
 }
 
@@ -45,6 +56,7 @@ void VatpitPio::pio_write(u16 offset, unsigned size, u32 value) {
   bool channel0 = false;
   write_bytes(offset, size, ports, value, [&](unsigned port, u8 byte) {
     chip_.write(port, byte, now);
+    if (port == 0) owed_.forget();  // another count
     channel0 |= port == 0 || port == ports - 1;
   });
   if (!channel0) return;
@@ -70,6 +82,7 @@ void VatpitPio::set_irq_enabled(bool enabled) {
   if (irq_enabled_ == enabled) return;
   const Nanos now = monotonic_now();
   irq_enabled_ = enabled;
+  owed_.forget();
   if (enabled) drive(now);
   else irq0_.deassert_pin();
   rearm(now);
@@ -87,6 +100,7 @@ void VatpitPio::pause() {
   {
     const std::lock_guard lock(lock_);
     started_ = false;
+    owed_.forget();
   }
   callout_.drain();
 }

@@ -38,6 +38,11 @@ constexpr u64 mask_32 = 0xffff'ffff;
 
 constexpr u64 ticks(Nanos now) { return ticks_from_nanos(now, Vhpet::hz); }
 
+constexpr Nanos nanos(u64 ticks) {
+  constexpr u64 farthest = never / (nanos_per_second / Vhpet::hz);
+  return ticks >= farthest ? never : nanos_from_ticks(ticks, Vhpet::hz);
+}
+
 constexpr u64 width_mask(u64 config) { return config & timer_mode_32 ? mask_32 : ~u64{0}; }
 
 /// a + b, or `never` where that overflows.
@@ -198,8 +203,14 @@ Nanos Vhpet::next_event() const {
   u64 first = never;
   for (const Timer& timer : timers_)
     if (timer.config & timer_enable) first = std::min(first, timer.match);
-  constexpr u64 farthest = never / (nanos_per_second / hz);
-  return first >= farthest ? never : nanos_from_ticks(first, hz);
+  return nanos(first);
+}
+
+Nanos Vhpet::next_match(unsigned n) const { return nanos(timers_[n % timers].match); }
+
+Nanos Vhpet::match_period(unsigned n) const {
+  const Timer& timer = timers_[n % timers];
+  return timer.config & timer_periodic ? nanos(timer.period) : 0;
 }
 
 HpetDelivery Vhpet::delivery(unsigned n) const {

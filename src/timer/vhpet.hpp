@@ -49,6 +49,9 @@ class Vhpet final {
   [[nodiscard]] u32 expire(Nanos now);
   /// When an interrupt can fire next, or `never`. At or before `now` means at once.
   [[nodiscard]] Nanos next_event() const;
+  /// When `timer` matches next, and how long after that again: 0 when it is not periodic.
+  [[nodiscard]] Nanos next_match(unsigned timer) const;
+  [[nodiscard]] Nanos match_period(unsigned timer) const;
 
   [[nodiscard]] HpetDelivery delivery(unsigned timer) const;
   /// True while a level-triggered timer holds its line (status bit set, interrupts enabled).

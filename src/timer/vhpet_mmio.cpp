@@ -62,8 +62,21 @@ void VhpetMmio::drive_lines() {
     if (pin && !holds(before, pin)) pin->assert_pin();
 }
 
+/// Timer 0 is the system's tick and stands for the PIT.
+bool VhpetMmio::ticks_on_irq0() const {
+  const HpetDelivery to = chip_.delivery(0);
+  return to.kind == HpetDelivery::Kind::legacy && !to.level && chip_.match_period(0) != 0;
+}
+
+void VhpetMmio::irq_taken() {
+  const std::lock_guard lock(lock_);
+  if (started_ && ticks_on_irq0() && owed_.take()) fire(0);
+}
+
 void VhpetMmio::settle(Nanos now) {
+  const Nanos due = chip_.next_match(0);
   const u32 fired = chip_.expire(now);
+  if ((fired & 1) && ticks_on_irq0()) owed_.deliver(due, chip_.match_period(0), now);
   for (unsigned n = 0; n < Vhpet::timers; ++n)
     if (fired & bit(n)) fire(n);
   if (fired) drive_lines();
@@ -100,6 +113,7 @@ void VhpetMmio::mmio_write(u64 offset, unsigned size, u64 value, VcpuId) {
   const Nanos now = monotonic_now();
   settle(now);
   chip_.write(offset, size, value, now);
+  if (!ticks_on_irq0()) owed_.forget();
   settle(now);  // a comparator written equal to the counter matches at once
   publish();
 }
@@ -114,6 +128,7 @@ void VhpetMmio::pause() {
   {
     const std::lock_guard lock(lock_);
     started_ = false;
+    owed_.forget();
   }
   callout_.drain();
 }

@@ -6,6 +6,7 @@
 #include "base/callout.hpp"
 #include "bus/device.hpp"
 #include "intc/pins.hpp"
+#include "timer/owed_ticks.hpp"
 #include "timer/vhpet.hpp"
 
 namespace bhyve::timer {
@@ -24,7 +25,7 @@ struct VhpetWiring final {
 
 /// Puts the HPET on MMIO (400h bytes at FED00000h) and its interrupts on pins and MSI. One callout
 /// for all comparators, armed only while one with its interrupt enabled can match. Interrupts nearer
-/// than 20 us collapse.
+/// than 20 us collapse. Ticks of timer 0 that IRQ 0 swallows are owed (owed_ticks.hpp).
 class VhpetMmio final : public bus::Mmio, public bus::Lifecycle, public bus::Persist {
  public:
   /// routes: the allowed I/O APIC inputs, usually Vhpet::allowed_routes(pins).
@@ -32,6 +33,11 @@ class VhpetMmio final : public bus::Mmio, public bus::Lifecycle, public bus::Per
 
   /// vm_get_hpet_capabilities().
   [[nodiscard]] static u32 capabilities() { return Vhpet::capabilities(); }
+
+  /// It has raised IRQ 0 by a periodic tick, and irq_taken() has not come. Any thread.
+  [[nodiscard]] bool tick_outstanding() const { return owed_.outstanding(); }
+  /// The guest has taken IRQ 0: a tick that is owed follows.
+  void irq_taken();
 
   u64 mmio_read(u64 offset, unsigned size, VcpuId vcpu) override;
   void mmio_write(u64 offset, unsigned size, u64 value, VcpuId vcpu) override;
@@ -48,6 +54,7 @@ class VhpetMmio final : public bus::Mmio, public bus::Lifecycle, public bus::Per
   void settle(Nanos now);
   void publish();
   void fire(unsigned timer);
+  [[nodiscard]] bool ticks_on_irq0() const;
   void drive_lines();
   [[nodiscard]] intc::IrqPin* line_of(unsigned timer) const;
 
@@ -55,6 +62,7 @@ class VhpetMmio final : public bus::Mmio, public bus::Lifecycle, public bus::Per
   VhpetWiring wiring_;
   Vhpet chip_;
   bool started_ = false;
+  OwedTicks owed_;  ///< of timer 0
   bool legacy_ = false;  ///< what legacy_changed was last told
   std::array<intc::IrqPin*, Vhpet::timers> held_{};  ///< pin that each timer's level asserts
   Callout callout_;  ///< last: drained before anything else goes

@@ -181,16 +181,26 @@ bool Chips::interrupt_pending(VcpuId vcpu) const {
 
 int Chips::accept_interrupt(VcpuId vcpu, bool& extint) {
   intc::Vlapic& lapic = *lapics_[vcpu];
+  int vector = -1;
   if (pic_.intr() && lapic.accepts_extint()) {
-    if (const int vector = pic_.acknowledge(); vector >= 0) {
-      lapic.extint_accepted();
-      extint = true;
-      return vector;
-    }
+    vector = pic_.acknowledge();
+    extint = vector >= 0;
+    if (extint) lapic.extint_accepted();
   }
-  const int vector = lapic.pending_vector();
-  if (vector >= 0) lapic.accept(static_cast<u8>(vector));
+  if (!extint) {
+    vector = lapic.pending_vector();
+    if (vector >= 0) lapic.accept(static_cast<u8>(vector));
+  }
+  if (pit_.tick_outstanding() || hpet_.tick_outstanding()) tick_taken(extint, vector);
   return vector;
+}
+
+/// IRQ 0 is the first input of the PIC, whose vectors begin at a multiple of 8.
+void Chips::tick_taken(bool extint, int vector) {
+  const int tick = ioapic_.vector(intc::IsaIrq::ioapic_input(0));
+  if (extint ? vector % 8 != 0 : vector != tick) return;
+  pit_.irq_taken();
+  hpet_.irq_taken();
 }
 
 void Chips::start() {

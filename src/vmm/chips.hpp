@@ -78,6 +78,7 @@ class Chips final {
   void map_ports();
   [[nodiscard]] intc::LapicConfig lapic_config();
   [[nodiscard]] timer::VhpetWiring hpet_wiring();
+  void tick_taken(bool extint, int vector);
   void lapic_mmio(intc::Vlapic& lapic, u32 offset, unsigned size, u64& value, Dir dir);
   void wire_bsp();
 

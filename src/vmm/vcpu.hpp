@@ -112,6 +112,7 @@ class Vcpu final : public engine::Client {
   Access pio(VcpuId vcpu, u16 port, unsigned size, u32& value, Dir dir) override;
   Access msr(VcpuId vcpu, u32 number, u64& value, Dir dir) override;
   void tsc_written(VcpuId vcpu, u64 offset) override;
+  void before_clock(VcpuId vcpu) override;
   u8 cr8(VcpuId vcpu) override;
   void set_cr8(VcpuId vcpu, u8 value) override;
   Pending pending(VcpuId vcpu) override;

@@ -29,6 +29,10 @@ void Vcpu::tsc_written(VcpuId, u64 offset) {
   vm_.chips().lapic(id_).tsc_changed(monotonic_now());
 }
 
+void Vcpu::before_clock(VcpuId) {
+  vm_.callouts().run_overdue(monotonic_now());
+}
+
 u8 Vcpu::cr8(VcpuId) {
   return vm_.chips().lapic(id_).cr8();
 }

@@ -158,9 +158,23 @@ void TestClient::post(u32 request) {
     kick(vcpu);
   } else if (request & event::nmi) {
     inject_nmi(vcpu);
+  } else if (request & event::late) {
+    std::lock_guard guard(lock_);
+    cpus_[vcpu].late.push_back(vector);
   } else {
     inject(vcpu, vector);
   }
+}
+
+void TestClient::before_clock(VcpuId vcpu) {
+  {
+    std::lock_guard guard(lock_);
+    Cpu& cpu = cpus_[vcpu];
+    if (cpu.late.empty()) return;
+    cpu.vectors.insert(cpu.vectors.end(), cpu.late.begin(), cpu.late.end());
+    cpu.late.clear();
+  }
+  kick(vcpu);
 }
 
 void TestClient::inject(VcpuId vcpu, u8 vector) {

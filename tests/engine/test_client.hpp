@@ -33,6 +33,7 @@ inline constexpr u16 latch_exit = 0x510; ///< 16 bytes of latches, done outside 
 namespace event {
 inline constexpr u32 nmi = 1u << 16;
 inline constexpr u32 startup = 1u << 17;  ///< INIT, SIPI: the vector is the page of the code
+inline constexpr u32 late = 1u << 18;     ///< comes when the vCPU reads a clock, not before
 }  // namespace event
 
 /// What OUT to port::nested does to the guest-physical page in bits 31-4, and what IN then tells of it.
@@ -70,6 +71,7 @@ class TestClient final : public engine::Client {
   Access mmio(VcpuId vcpu, Gpa gpa, unsigned size, u64& value, Dir dir) override;
   Access pio(VcpuId vcpu, u16 port, unsigned size, u32& value, Dir dir) override;
   Access msr(VcpuId vcpu, u32 number, u64& value, Dir dir) override;
+  void before_clock(VcpuId vcpu) override;
   u8 cr8(VcpuId vcpu) override;
   void set_cr8(VcpuId vcpu, u8 value) override;
   Pending pending(VcpuId vcpu) override;
@@ -102,6 +104,7 @@ class TestClient final : public engine::Client {
  private:
   struct Cpu {
     std::deque<u8> vectors;
+    std::deque<u8> late;  ///< vectors that before_clock() makes pending
     bool nmi = false;
     u8 cr8 = 0;
     int startup = -1;

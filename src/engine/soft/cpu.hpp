@@ -218,6 +218,8 @@ class Cpu final {
   [[nodiscard]] const CpuModel& model() const { return model_; }
   /// Host TSC turned into the guest's.
   [[nodiscard]] u64 guest_tsc() const;
+  /// RDTSC and RDTSCP. False: an event is due before, the instruction is done after it.
+  [[nodiscard]] bool read_clock(u64& tsc);
   /// Address of instruction `i` and of the one after it, wrapped to the code size.
   [[nodiscard]] u64 rip_of(const Insn& i) const { return gpr[17] + i.offset; }
   [[nodiscard]] u64 next_rip(const Insn& i) const {
@@ -446,6 +448,7 @@ class Cpu final {
   std::array<u64, 4> pdpte_{};         ///< with PAE paging
   bool pdptes_stale_ = false;          ///< CR3 came from outside: run() loads them
   u64 apic_page_ = engine::Client::no_page.value();
+  u64 clock_seen_ = 0;                 ///< host TSC when read_clock() last looked
   u64 generation_ = 0;                 ///< of the pmap, when caches were last valid
   std::unique_ptr<BlockCache> blocks_;
   std::unique_ptr<FormCache> forms_;

@@ -69,6 +69,34 @@ TEST(Callout, ArmingAgainReplacesTheDeadline) {
   EXPECT_FALSE(callout.armed());
 }
 
+// The wheel's thread is held up in a function, as a busy host holds it up anywhere.
+TEST(Callout, WhoCannotWaitForTheThreadRunsWhatIsDue) {
+  CalloutWheel wheel;
+  Signal entered, leave, after;
+  std::thread::id ran_on;
+  Callout slow(wheel, [&] {
+    entered.raise();
+    leave.wait_for(1);
+  });
+  const Nanos later = monotonic_now() + 3600 * nanos_per_second;
+  Callout tick(wheel, [&] { ran_on = std::this_thread::get_id(); });
+  Callout far(wheel, [&] { after.raise(); });
+  slow.arm(0);
+  ASSERT_TRUE(entered.wait_for(1));
+  tick.arm(later);
+  far.arm(2 * later);
+  wheel.run_overdue(later - 1);
+  EXPECT_TRUE(tick.armed());
+  wheel.run_overdue(later);
+  EXPECT_FALSE(tick.armed());
+  EXPECT_EQ(ran_on, std::this_thread::get_id());
+  EXPECT_TRUE(far.armed());
+  leave.raise();
+  slow.drain();
+  far.arm(0);  // and the thread goes on as ever
+  EXPECT_TRUE(after.wait_for(1));
+}
+
 TEST(Callout, DisarmedDoesNotFire) {
   CalloutWheel wheel;
   Signal fired, later;

@@ -255,6 +255,19 @@ void Cpu::note_writer(const Tlb& tlb, u64 la, Gpa page) {
   writer = writer == 0 || writer == n ? n : many_writers;
 }
 
+/// Host threads that post events may be late; a guest that watches the clock would see that they are
+/// (Linux's check of its timer does). The time is read first: all that was due by then is posted.
+/// Looking once in a while is enough and costs nothing that can be measured.
+bool Cpu::read_clock(u64& tsc) {
+  constexpr u64 interval = 1 << 16;
+  tsc = guest_tsc();
+  if (tsc - clock_seen_ < interval) [[likely]] return true;
+  clock_seen_ = tsc;
+  leave().before_clock(id_);
+  // Alone it runs in an interrupt shadow or under debugging, where nothing comes in between.
+  return single_ || !interrupts_enabled() || !frame.poll.load(std::memory_order_seq_cst);
+}
+
 u64 Cpu::guest_tsc() const {
   // The guest's own ordering (LFENCE before RDTSC) is many host instructions away, and other vCPUs
   // compare: without a fence here time can seem to run backwards between them.

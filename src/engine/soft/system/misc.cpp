@@ -82,14 +82,18 @@ Step h_cpuid(Cpu& cpu, const Insn& i) {
 
 Step h_rdtsc(Cpu& cpu, const Insn&) {
   if (tsc_forbidden(cpu)) return cpu.gp0();
-  set_edx_eax(cpu, cpu.guest_tsc());
+  u64 tsc;
+  if (!cpu.read_clock(tsc)) return Step::repeat;
+  set_edx_eax(cpu, tsc);
   return Step::next;
 }
 
 Step h_rdtscp(Cpu& cpu, const Insn&) {
   if (!cpu.rdtscp_enabled || !cpu.model().has(Feature::rdtscp)) return cpu.ud();
   if (tsc_forbidden(cpu)) return cpu.gp0();
-  set_edx_eax(cpu, cpu.guest_tsc());
+  u64 tsc;
+  if (!cpu.read_clock(tsc)) return Step::repeat;
+  set_edx_eax(cpu, tsc);
   cpu.r(Gpr::rcx) = static_cast<u32>(cpu.s.tsc_aux);
   return Step::next;
 }
