@@ -7,6 +7,7 @@ import os
 import pathlib
 import select
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -41,10 +42,25 @@ def images(folder, kernel_folder):
              f"etc/sercon-port,file={kernel_folder}/sercon", "-U", "123e4567-e89b-12d3-a456-426614174000"),
             ("SeaBIOS (version", "Machine UUID 123e4567-e89b-12d3-a456-426614174000",
              "No bootable device")),
+        # iPXE is a bzImage of real mode, which asks a BIOS for everything: SeaBIOS boots it from a floppy in
+        # memory, which SeaBIOS takes from the firmware configuration device.
+        "ipxe": Image(
+            ("-m", "256M", "-l", f"bootrom,{folder}/bios-256k.bin", "-l", "fwcfg,qemu", "-f",
+             f"etc/sercon-port,file={kernel_folder}/sercon", "-f",
+             f"floppyimg/ipxe.img,file={kernel_folder}/ipxe.img"),
+            ("SeaBIOS (version", "Booting from Floppy", "iPXE initialising devices...ok",
+             "Open Source Network Boot Firmware", "No more network devices")),
         # GRUB as firmware shows its menu, on a screen that nobody sees.
         "grub": Image(("-m", "256M", "-l", f"bootrom,{folder}/grub.bin", "-l", "fwcfg,qemu"), (),
                       "GNU GRUB  version 2.06"),
     }
+
+
+def floppy(boot_sector, kernel):
+    """A floppy of 1.44 MB with a bzImage behind the boot sector of lkrn_floppy.S."""
+    setup_sectors, sectors = kernel[0x1F1] + 1, (len(kernel) + 511) // 512
+    counted = boot_sector[:0x1FA] + struct.pack("<HH", setup_sectors, sectors) + boot_sector[0x1FE:]
+    return (counted + kernel).ljust(1440 * 1024, b"\0")
 
 
 def screen(run_dir):
@@ -90,6 +106,7 @@ def main():
     parser.add_argument("--bhyve", required=True)
     parser.add_argument("--case", required=True)
     parser.add_argument("--initramfs", required=True, help="what scripts/make-initramfs made")
+    parser.add_argument("--boot-sector", required=True, help="what lkrn_floppy.S becomes")
     parser.add_argument("--timeout", type=float, default=300, help="seconds")
     options = parser.parse_args()
     folder = os.environ.get("BHYVE_TEST_IMAGES", "")
@@ -98,6 +115,8 @@ def main():
     with tempfile.TemporaryDirectory(prefix="bhyve-image-") as files:
         os.symlink(os.path.abspath(options.initramfs), os.path.join(files, "initramfs.cpio"))
         pathlib.Path(files, "sercon").write_bytes(b"\xf8\x03")  # the port of com1
+        pathlib.Path(files, "ipxe.img").write_bytes(
+            floppy(pathlib.Path(options.boot_sector).read_bytes(), pathlib.Path(folder, "ipxe.lkrn").read_bytes()))
         missing, log = run(options.bhyve, images(folder, files)[options.case], options.timeout)
     if missing:
         print(log)
