@@ -448,6 +448,7 @@ class Cpu final {
   std::array<u64, 4> pdpte_{};         ///< with PAE paging
   bool pdptes_stale_ = false;          ///< CR3 came from outside: run() loads them
   u64 apic_page_ = engine::Client::no_page.value();
+  static constexpr i32 clock_interval = 1 << 16;
   u64 clock_seen_ = 0;                 ///< host TSC when read_clock() last looked
   u64 generation_ = 0;                 ///< of the pmap, when caches were last valid
   std::unique_ptr<BlockCache> blocks_;

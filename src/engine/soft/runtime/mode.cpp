@@ -259,9 +259,8 @@ void Cpu::note_writer(const Tlb& tlb, u64 la, Gpa page) {
 /// (Linux's check of its timer does). The time is read first: all that was due by then is posted.
 /// Looking once in a while is enough and costs nothing that can be measured.
 bool Cpu::read_clock(u64& tsc) {
-  constexpr u64 interval = 1 << 16;
   tsc = guest_tsc();
-  if (tsc - clock_seen_ < interval) [[likely]] return true;
+  if (tsc - clock_seen_ < u64{clock_interval}) [[likely]] return true;
   clock_seen_ = tsc;
   leave().before_clock(id_);
   // Alone it runs in an interrupt shadow or under debugging, where nothing comes in between.

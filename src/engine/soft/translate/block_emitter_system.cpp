@@ -74,15 +74,27 @@ void BlockEmitter::emit_swapgs(const GuestInsn& g) {
   c_.store(state(t_.offset(cpu.seg_base[gs])), host::s1);
 }
 
-/// RDTSC and RDTSCP, as Cpu::guest_tsc() does it.
+/// RDTSC and RDTSCP, as Cpu::read_clock() does it; once in a while the interpreter does, with the registers
+/// as they were.
 void BlockEmitter::emit_rdtsc(const GuestInsn& g) {
   Cpu& cpu = t_.cpu();
   need_right(g, g.kind == Kind::rdtscp ? Right::tscp : Right::tsc);
+  c_.move(host::s0, host::rax);
+  c_.move(host::s1, host::rdx);
   c_.byte(0x0f), c_.byte(0xae), c_.byte(0xe8);                // lfence
   c_.byte(0x0f), c_.byte(0x31);                               // rdtsc
   c_.byte(0x48), c_.byte(0xc1), c_.byte(0xe2), c_.byte(32);   // shl rdx, 32
   c_.rr(0x0b, host::rax, host::rdx);
   c_.rm(0x03, host::rax, state(t_.offset(cpu.s.tsc_offset)));
+  c_.move(host::rdx, host::rax);
+  c_.rm(0x2b, host::rdx, state(t_.offset(cpu.clock_seen_)));
+  c_.alu_imm(op::cmp, host::rdx, Cpu::clock_interval);
+  c_.rr(0x0f43, host::rax, host::s0);                         // cmovae: as they were
+  c_.rr(0x0f43, host::rdx, host::s1);
+  Cold cold{Cold::Kind::callout};
+  cold.from = c_.jump_if(cc::ae);
+  cold.g = &g;
+  cold_.push_back(cold);
   c_.move(host::rdx, host::rax);
   c_.byte(0x48), c_.byte(0xc1), c_.byte(0xea), c_.byte(32);   // shr rdx, 32
   c_.rr(0x8b, host::rax, host::rax, false);
