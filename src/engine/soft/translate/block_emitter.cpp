@@ -55,13 +55,15 @@ void BlockEmitter::analyse() {
   g_.reserve(b_->count);
   for (unsigned n = 0; n < b_->count; ++n)
     g_.push_back(classify(b_->insns[n], b_->raw() + b_->insns[n].offset));
-  u8 live = live_at(start_ + b_->bytes);
+  u8 live = live_behind_ = live_at(start_ + b_->bytes);
   for (unsigned n = b_->count; n-- > 0;) {
     GuestInsn& g = g_[n];
-    if (g.kind == Kind::call || g.kind == Kind::jump) live = live_at(target_of(g));
-    if (g.kind == Kind::jump_cond) live |= live_at(target_of(g));
+    const bool goes = g.kind == Kind::call || g.kind == Kind::jump;
+    if (goes || g.kind == Kind::jump_cond) g.live_at_target = live_at(target_of(g));
+    if (goes) live = g.live_at_target;
+    if (g.kind == Kind::jump_cond) live |= g.live_at_target;
     g.live_after = live;
-    if (g.kind == Kind::call || g.kind == Kind::jump) continue;
+    if (goes) continue;
     live = static_cast<u8>(g.reads | (live & ~g.writes));
   }
   if (!plain_) windows_.analyse(g_);
@@ -101,7 +103,7 @@ void BlockEmitter::emit(const GuestInsn& g) {
     case Kind::call: emit_call(g); break;
     case Kind::jump: {
       const i64 target = target_of(g);
-      emit_exit(target, target <= offset_of(g), live_at(target));
+      emit_exit(target, target <= offset_of(g), g.live_at_target);
       break;
     }
     case Kind::jump_cond: emit_jump_cond(g); break;
@@ -142,7 +144,7 @@ bool BlockEmitter::run(Block& block, bool plain) {
                       last == Kind::jump_indirect || last == Kind::call_indirect;
   if (!leaves) {
     const i64 next = start_ + b_->bytes;
-    emit_exit(next, false, live_at(next));
+    emit_exit(next, false, live_behind_);
   }
   while (c_.size() < 32) c_.byte(0x90);  // room for a jump when it is thrown away
   std::swap(c_, other_);

@@ -174,6 +174,7 @@ class BlockEmitter final {
   Block* b_ = nullptr;
   HostCode c_, other_;          ///< of hot code; of cold paths, until those are emitted
   i64 start_ = 0;               ///< of the block in its page
+  u8 live_behind_ = flag::all;  ///< flags that are needed behind the block
   std::vector<GuestInsn> g_;
   BlockWindows windows_;
   u8 held_ = BlockWindows::none;  ///< window whose addend is in s1

@@ -96,13 +96,13 @@ void BlockEmitter::emit_jump_cond(const GuestInsn& g) {
   const unsigned condition = g.opcode & 15;
   const i64 target = target_of(g);
   const bool backward = target <= offset_of(g);
-  const bool save = live_at(target) && !in_memory_;
+  const bool save = g.live_at_target && !in_memory_;
   flags_to_host(g.reads);
   const bool same_page = target >= 0 && target < static_cast<i64>(page_size);
   if (backward) {
     u8* over = c_.jump_if(condition ^ 1);
     const bool host_before = in_host_, memory_before = in_memory_;
-    emit_exit(target, true, live_at(target));
+    emit_exit(target, true, g.live_at_target);
     in_host_ = host_before, in_memory_ = memory_before;
     c_.here(over);
     return;

@@ -79,7 +79,7 @@ void BlockEmitter::load_return_address(const GuestInsn& g) {
 
 void BlockEmitter::emit_call(const GuestInsn& g) {
   const i64 target = target_of(g);
-  const u8 live = live_at(target);
+  const u8 live = g.live_at_target;
   clobber_flags(live);
   HostMem to = stack_operand(g, -8, true);
   if (to.base == host::s0) {

@@ -56,6 +56,7 @@ struct GuestInsn final {
   // Flags.
   u8 reads = 0, writes = 0;
   u8 live_after = flag::all;
+  u8 live_at_target = flag::all;  ///< of a direct branch
 
   [[nodiscard]] bool memory() const { return has_modrm && modrm < 0xc0; }
   /// A locked access: XCHG with memory needs no prefix for it (SDM vol. 2, XCHG).

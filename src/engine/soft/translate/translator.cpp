@@ -249,9 +249,7 @@ u8 Translator::live_in(Block& block) { return live_through(block, 4); }
 
 u8 Translator::live_at(Block& from, i64 target, unsigned depth) {
   if (target < 0 || target >= static_cast<i64>(page_size)) return flag::all;
-  const u64 gpa = (from.gpa & ~page_mask) + static_cast<u64>(target);
-  if (gpa == from.gpa) return from.live_in;
-  Block* block = find(gpa);
+  Block* block = find((from.gpa & ~page_mask) + static_cast<u64>(target));
   return block ? live_through(*block, depth) : flag::all;
 }
 
@@ -280,8 +278,10 @@ u8 Translator::live_at(Block& block, const GuestInsn& branch) {
 
 namespace {
 struct FlagUse {
-  Kind kind;
+  bool goes, may_go;  ///< to `target`: always, or perhaps
+  bool to_start;      ///< of the same block
   u8 reads, writes;
+  u8 at_target;       ///< flags that are needed there
 };
 }  // namespace
 
@@ -298,20 +298,26 @@ u8 Translator::live_through(Block& block, unsigned depth) {
   for (unsigned n = 0; n < block.count; ++n) {
     const Insn& i = block.insns[n];
     const GuestInsn g = classify(i, block.raw() + i.offset);
-    uses[n] = {g.kind, g.reads, g.writes};
+    FlagUse& use = uses[n] = {};
+    use.reads = g.reads, use.writes = g.writes;
+    use.goes = g.kind == Kind::call || g.kind == Kind::jump;
+    use.may_go = g.kind == Kind::jump_cond;
+    if (!use.goes && !use.may_go) continue;
+    const i64 target = start + i.offset + i.length + static_cast<i64>(i.imm);
+    use.to_start = target == start;
+    use.at_target = use.to_start ? flag::none : live_at(block, target, depth - 1);
   }
+  const u8 behind = live_at(block, start + block.bytes, depth - 1);
   for (;;) {
-    u8 live = live_at(block, start + block.bytes, depth - 1);
+    u8 live = behind;
     for (unsigned n = block.count; n-- > 0;) {
-      const Insn& i = block.insns[n];
       const FlagUse& use = uses[n];
-      // Only branches have a displacement there.
-      const i64 target = static_cast<i64>(static_cast<u64>(start) + i.offset + i.length + i.imm);
-      if (use.kind == Kind::call || use.kind == Kind::jump) {
-        live = live_at(block, target, depth - 1);
+      const u8 at_target = use.to_start ? block.live_in : use.at_target;
+      if (use.goes) {
+        live = at_target;
         continue;
       }
-      if (use.kind == Kind::jump_cond) live |= live_at(block, target, depth - 1);
+      if (use.may_go) live |= at_target;
       live = static_cast<u8>(use.reads | (live & ~use.writes));
     }
     if (live == block.live_in) break;
