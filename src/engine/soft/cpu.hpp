@@ -100,6 +100,8 @@ class Cpu final {
   [[nodiscard]] bool v86_mode() const { return sysflags & x86::rflags::vm; }
   [[nodiscard]] bool real_mode() const { return !protected_mode(); }
   [[nodiscard]] CodeSize code_size() const { return code_size_; }
+  /// 32-bit code whose CS, SS, DS and ES all have the base 0, no limit and the usual rights.
+  [[nodiscard]] bool flat32() const { return flat32_; }
   [[nodiscard]] bool code64() const { return code_size_ == CodeSize::bits64; }
   /// Stack-pointer width of the current SS in bytes: 2, 4 or 8.
   [[nodiscard]] unsigned stack_size() const { return stack_size_; }
@@ -301,6 +303,9 @@ class Cpu final {
   void update_gates();
   /// The mode, a capability or the events that wait changed: what translated code may do.
   void update_rights();
+  /// A segment register changed: flat32(). What depends on CS and SS too is update_mode()'s.
+  void update_segments();
+  [[nodiscard]] bool has_flat_segments() const;
 
   Fpu fpu;  ///< x87 and vector state: live in the host or parked (replay/fpu.hpp)
 
@@ -469,6 +474,7 @@ class Cpu final {
     unsigned count = 0;
     bool overflowed = false;
   } written_;
+  bool flat32_ = false;                ///< see flat32()
   bool single_ = false;                ///< one instruction runs alone: it may store into code
   bool window_ = false;                ///< something waits for interrupts to be enabled
   bool awaiting_answer_ = false;       ///< the last exit asked the caller for an access

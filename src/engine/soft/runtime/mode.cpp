@@ -20,6 +20,16 @@ using x86::Segment;
 namespace {
 constexpr usize stack_bytes = MiB;
 
+bool is_unlimited(const Segment& s) {
+  return s.limit == ~u32{0} && (s.access & Segment::present) && !(s.access & Segment::unusable);
+}
+
+/// Writable and not expand-down (SDM vol. 3, table 3-1).
+bool is_flat_data(const Segment& s) {
+  constexpr u32 writable = 2, expand_down = 4, code = 8;
+  return is_unlimited(s) && (s.access & (writable | expand_down | code)) == writable;
+}
+
 usize mapping_bytes(usize object) { return page_size + stack_bytes + ((object + page_mask) & ~page_mask); }
 }  // namespace
 
@@ -97,21 +107,38 @@ void Cpu::update_mode() {
   translated.tlb_by_ac = {&tlbs_[s.cr4 & x86::cr4::smap ? supervisor_smap : supervisor_plain],
                           &tlbs_[supervisor_plain]};
   if (look) translated.tlb_by_ac.fill(&never_hits_);
-  update_rights();
+  update_segments();
   use_key();
   if (((s.cr0 ^ gates_cr0_) | (s.cr4 ^ gates_cr4_) | (s.xcr0 ^ gates_xcr0_))) update_gates();
 }
 
+bool Cpu::has_flat_segments() const {
+  const Segment &cs = s.seg[static_cast<u8>(Seg::cs)], &ss = s.seg[static_cast<u8>(Seg::ss)];
+  constexpr u32 readable = 2;
+  if (!is_unlimited(cs) || cs.base || !(cs.access & readable) || !(ss.access & Segment::big)) return false;
+  for (const Seg seg : {Seg::ss, Seg::ds, Seg::es})
+    if (!is_flat_data(s.seg[static_cast<u8>(seg)]) || s.seg[static_cast<u8>(seg)].base) return false;
+  return true;
+}
+
+void Cpu::update_segments() {
+  flat32_ = code_size_ == CodeSize::bits32 && has_flat_segments();
+  update_rights();
+}
+
 void Cpu::update_rights() {
   if (check_) return;  // handlers do it all, once
-  const bool supervisor = cpl_ == 0 && code64();
+  const bool supervisor = cpl_ == 0 && (code64() || flat32_);
+  const bool fs_gs = flat32_ && is_flat_data(s.seg[static_cast<u8>(Seg::fs)]) &&
+                     is_flat_data(s.seg[static_cast<u8>(Seg::gs)]);
   const bool tsc = cpl_ == 0 || !(s.cr4 & x86::cr4::tsd);
   const bool tscp = tsc && rdtscp_enabled && model_.has(CpuModel::Feature::rdtscp);
   const auto when = [](bool condition, Right right) { return condition ? static_cast<unsigned>(right) : 0u; };
   frame.rights = static_cast<u8>(when(supervisor, Right::supervisor) |
                                  when(supervisor && !window_, Right::interrupts) |
                                  when(supervisor && model_.has(CpuModel::Feature::smap), Right::smap) |
-                                 when(tsc, Right::tsc) | when(tscp, Right::tscp));
+                                 when(tsc, Right::tsc) | when(tscp, Right::tscp) |
+                                 when(fs_gs, Right::fs_gs));
 }
 
 void Cpu::update_gates() {
@@ -152,7 +179,8 @@ void Cpu::new_code_mapping(bool keep_supervisor) {
 
 /// The keys of the current privilege and code size.
 void Cpu::use_key() {
-  frame.key = cpl_ == 3 ? user_key_ : supervisor_key_;
+  // 32-bit code and 64-bit code at one address must not meet; bit 63 is in no key.
+  frame.key = (cpl_ == 3 ? user_key_ : supervisor_key_) | (code64() ? 0 : bit(63));
   blocks_->set_key(frame.key | (u64{1} + static_cast<u8>(code_size_)) << page_shift);
 }
 

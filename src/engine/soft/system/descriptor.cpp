@@ -71,6 +71,7 @@ void commit_segment(Cpu& cpu, Seg seg, const Segment& value) {
   const auto n = static_cast<u8>(seg);
   cpu.s.seg[n] = value;
   cpu.seg_base[n] = value.base;
+  cpu.update_segments();
 }
 
 void commit_code(Cpu& cpu, const Segment& cs, unsigned cpl, u64 rip) {

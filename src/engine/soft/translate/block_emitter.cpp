@@ -30,7 +30,9 @@ void BlockEmitter::begin(Block& block, bool plain) {
   c_ = HostCode(cache.begin(), cache.end() - 64);
   other_ = HostCode(cache.cold_begin(), cache.cold_end());
   start_ = static_cast<i64>(block.gpa & page_mask);
-  plain_ = plain;
+  code32_ = block.code_size == CodeSize::bits32;
+  // Windows hold for addresses of 64 bits: sums of 32-bit ones wrap.
+  plain_ = plain || code32_;
   places.clear();
   exits.clear();
   second_page_tag = nullptr;
@@ -47,14 +49,14 @@ void BlockEmitter::begin(Block& block, bool plain) {
 u8 BlockEmitter::live_at(i64 target) {
   if (target < 0 || target >= static_cast<i64>(page_size)) return flag::all;
   if (target == start_) return b_->live_in;
-  Block* block = t_.find((b_->gpa & ~page_mask) + static_cast<u64>(target));
+  Block* block = t_.find((b_->gpa & ~page_mask) + static_cast<u64>(target), b_->code_size);
   return block ? t_.live_in(*block) : flag::all;
 }
 
 void BlockEmitter::analyse() {
   g_.reserve(b_->count);
   for (unsigned n = 0; n < b_->count; ++n)
-    g_.push_back(classify(b_->insns[n], b_->raw() + b_->insns[n].offset));
+    g_.push_back(classify(b_->insns[n], b_->raw() + b_->insns[n].offset, code32_));
   u8 live = live_behind_ = live_at(start_ + b_->bytes);
   for (unsigned n = b_->count; n-- > 0;) {
     GuestInsn& g = g_[n];
@@ -82,6 +84,7 @@ void BlockEmitter::emit_callout(const GuestInsn& g) {
 }
 
 void BlockEmitter::emit(const GuestInsn& g) {
+  if (code32_ && uses_fs_gs(g)) need_right(g, Right::fs_gs);
   switch (g.kind) {
     case Kind::callout: emit_callout(g); break;
     case Kind::nothing: break;
@@ -117,6 +120,11 @@ void BlockEmitter::emit(const GuestInsn& g) {
     case Kind::rdtscp: emit_rdtsc(g); break;
     case Kind::pushf: emit_pushf(g); break;
   }
+}
+
+bool BlockEmitter::uses_fs_gs(const GuestInsn& g) {
+  const bool accesses = g.memory() && g.kind != Kind::callout && g.kind != Kind::nothing && g.kind != Kind::lea;
+  return accesses && (g.insn->base_seg == 4 || g.insn->base_seg == 5);
 }
 
 void BlockEmitter::close_cold() {

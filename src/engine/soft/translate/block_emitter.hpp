@@ -39,8 +39,14 @@ class BlockEmitter final {
   // ---- block_emitter_memory.cpp
   /// The memory operand's effective address in host registers; parts that have none go to s0 and s1.
   [[nodiscard]] HostMem operand(const Insn& i);
-  /// s0 = the eight bytes of the memory operand.
+  /// s0 = the memory operand, of the size of a stack operand.
   void load_operand(const GuestInsn& g);
+  /// lea with the width of addresses, and load and store with that of stack operands: the upper half of a
+  /// 32-bit register becomes 0.
+  void lea_word(u8 reg, const HostMem& m) { c_.rm(0x8d, reg, m, !code32_); }
+  void load_word(u8 reg, const HostMem& m) { c_.rm(0x8b, reg, m, !code32_); }
+  void store_word(const HostMem& m, u8 reg) { c_.rm(0x89, reg, m, !code32_); }
+  void move_rsp(i32 bytes) { lea_word(host::guest_rsp, {host::guest_rsp, bytes}); }
   /// s0 = linear address of the memory operand.
   void address(const Insn& i);
   /// s0 = linear address -> [s0 + s1] is the operand in host memory, or the slow path runs.
@@ -120,6 +126,7 @@ class BlockEmitter final {
   void analyse();
   void emit(const GuestInsn& g);
   void emit_callout(const GuestInsn& g);
+  [[nodiscard]] static bool uses_fs_gs(const GuestInsn& g);
   void emit_cold();
   [[nodiscard]] u8* place_tag(u8* reference);
   [[nodiscard]] u8 live_at(i64 target);
@@ -184,6 +191,7 @@ class BlockEmitter final {
   u8 open_gates_ = 0;           ///< gates that were looked at since the last callout
   bool bmi2_;
   bool plain_ = false;
+  bool code32_ = false;         ///< addresses and stack operands have four bytes
   i32 page_, key_, tlb_, flags_, poll_, gates_, rights_, linear_, stack_key_, stack_addend_, slot_,
       temporary_, gpr_, jumps_;
 };

@@ -48,7 +48,7 @@ void BlockEmitter::load_target(const GuestInsn& g) {
   if (g.memory()) {
     load_operand(g);
   } else if (const u8 h = host::of_guest[g.rm()]; h != host::in_memory) {
-    c_.move(host::s0, h);
+    c_.rr(0x8b, host::s0, h, !code32_);
   } else {
     c_.load(host::s0, home(g.rm()));
   }
@@ -69,8 +69,8 @@ void BlockEmitter::emit_call_indirect(const GuestInsn& g) {
   const i32 target = temporary_, index = temporary_ + 8;
   if (!in_a_window) {
     c_.store(state(target), host::s0);
-    c_.lea(host::s0, {host::guest_rsp, -8});
-    check(g, 8, true);
+    lea_word(host::s0, {host::guest_rsp, -g.word()});
+    check(g, g.word(), true);
     c_.lea(host::s1, {host::s0, 0, host::s1});
     c_.store(state(slot_), host::s1);  // where the return address goes; no window is used any more
     c_.load(host::s0, state(target));
@@ -80,15 +80,15 @@ void BlockEmitter::emit_call_indirect(const GuestInsn& g) {
   c_.store(state(index), host::s1);
   load_return_address(g);
   if (in_a_window) {
-    c_.store(in_window(a), host::s0);
+    store_word(in_window(a), host::s0);
   } else {
     c_.load(host::s1, state(slot_));
-    c_.store({host::s1}, host::s0);
+    store_word({host::s1}, host::s0);
   }
   c_.load(host::s0, state(target));
   c_.store(state(page_), host::s0);
   c_.load(host::s1, state(index));
-  c_.lea(host::guest_rsp, {host::guest_rsp, -8});
+  move_rsp(-g.word());
   jump_to_entry();
 }
 
@@ -129,7 +129,7 @@ void BlockEmitter::emit_link(i64 target, u32 exit) {
 
 void BlockEmitter::load_other_page(i64 distance) {
   load_page(host::s0);
-  c_.alu_imm(op::add, host::s0, static_cast<i32>(distance));
+  c_.alu_imm(op::add, host::s0, static_cast<i32>(distance), !code32_);
 }
 
 u8* BlockEmitter::compare_tag() {

@@ -34,11 +34,11 @@ HostMem BlockEmitter::operand(const Insn& i) {
 void BlockEmitter::address(const Insn& i) {
   const HostMem m = operand(i);
   if (m.base == HostMem::none && m.index == HostMem::none)
-    c_.move_imm(host::s0, static_cast<u64>(i64{m.disp}));
+    c_.move_imm(host::s0, code32_ ? static_cast<u32>(m.disp) : static_cast<u64>(i64{m.disp}));
   else
-    c_.lea(host::s0, m);
+    lea_word(host::s0, m);
   if (i.base_seg == 4 || i.base_seg == 5)
-    c_.rm(0x03, host::s0, state(t_.offset(t_.cpu().seg_base[i.base_seg])));
+    c_.rm(0x03, host::s0, state(t_.offset(t_.cpu().seg_base[i.base_seg])), !code32_);
 }
 
 /// s0 = linear address -> s1 = its entry in the current Tlb.
@@ -114,11 +114,11 @@ void BlockEmitter::check_window(const GuestInsn& g, const BlockWindows::Access& 
 }
 
 void BlockEmitter::load_operand(const GuestInsn& g) {
-  if (const auto a = operand_access(g); windowed(g, a)) return c_.load(host::s0, in_window(a));
+  if (const auto a = operand_access(g); windowed(g, a)) return load_word(host::s0, in_window(a));
   clobber_flags(g.live_after);
   address(*g.insn);
-  check(g, 8, false);
-  c_.load(host::s0, {host::s0, 0, host::s1});
+  check(g, g.word(), false);
+  load_word(host::s0, {host::s0, 0, host::s1});
 }
 
 bool BlockEmitter::windowed(const GuestInsn& g, const BlockWindows::Access& a) {

@@ -27,6 +27,7 @@ void BlockEmitter::need_right(const GuestInsn& g, Right right) {
   cold.from = c_.jump_if(cc::z);
   cold.g = &g;
   cold_.push_back(cold);
+  open_gates_ = 0;
 }
 
 void BlockEmitter::change_sysflags(unsigned alu, u32 mask) {

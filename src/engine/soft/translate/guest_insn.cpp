@@ -84,7 +84,7 @@ class Parser final {
         case 0x67: return false;
         default: break;
       }
-      if ((b & 0xf0) != 0x40) return true;
+      if ((b & 0xf0) != 0x40 || g_.code32) return true;
       g_.rex = b;
     }
     return false;
@@ -92,7 +92,7 @@ class Parser final {
 
   bool opcode() {
     const u8 b = next();
-    if (b == 0xc4 || b == 0xc5 || b == 0x62) return vector_prefix(b);
+    if (b == 0xc4 || b == 0xc5 || b == 0x62) return !g_.code32 ? vector_prefix(b) : vector_prefix32(b);
     if (b != 0x0f) {
       g_.opcode = b;
       g_.has_modrm = one_byte_has_modrm(b);
@@ -111,6 +111,19 @@ class Parser final {
     }
     g_.has_modrm = two_byte_has_modrm(second);
     return true;
+  }
+
+  /// Only with what would be a register operand it is no LES, LDS or BOUND; and bits that name registers
+  /// beyond the eighth, some of which count for nothing, are the interpreter's (SDM vol. 2, 2.3.5).
+  bool vector_prefix32(u8 b) {
+    if (!more(3) || (g_.bytes[at_] & 0xc0) != 0xc0) return false;
+    if (b == 0xc5) {
+      if (!(g_.bytes[at_] & 0x40)) return false;
+    } else if (!(g_.bytes[at_] & 0x20) || !(g_.bytes[at_ + 1] & 0x40)) {
+      return false;
+    }
+    if (b == 0x62 && (!(g_.bytes[at_] & 0x10) || !(g_.bytes[at_ + 2] & 8))) return false;
+    return vector_prefix(b);
   }
 
   bool vector_prefix(u8 b) {
@@ -201,12 +214,12 @@ void group_ff(GuestInsn& g) {
   } else if (!is_byte && (which == 2 || which == 4)) {
     g.kind = which == 2 ? Kind::call_indirect : Kind::jump_indirect;
     g.rm_gpr = g.mem_read = true;
-    g.size = 8;
+    g.size = g.word();
     g.reads = flag::all;
   } else if (!is_byte && which == 6 && !g.prefix66 && g.memory()) {  // of a register: a rare encoding
     g.kind = Kind::push;
     g.rm_gpr = g.mem_read = true;
-    g.size = 8;
+    g.size = g.word();
   }
 }
 
@@ -219,8 +232,56 @@ void exchange(GuestInsn& g) {
   general(g, true, true, false);
 }
 
+/// What 32-bit code has elsewhere, or what 64-bit code has not.
+void one_byte32(GuestInsn& g) {
+  const u8 op = g.opcode;
+  if (op >= 0x40 && op <= 0x4f) {  // INC, DEC: the bytes are REX prefixes now
+    g.modrm = static_cast<u8>(0xc0 | (op & 15));
+    g.opcode = 0xff;
+    g.has_modrm = true;
+    group(g, true, false);
+    g.writes = flag::all & ~flag::cf;
+  } else if (op >= 0xa0 && op <= 0xa3) {  // MOV between the accumulator and an absolute address
+    constexpr u8 with_modrm[] = {0x8a, 0x8b, 0x88, 0x89};
+    const bool stores = op >= 0xa2;
+    g.opcode = with_modrm[op - 0xa0];
+    g.modrm = 5;
+    g.has_modrm = true;
+    g.imm_size = 0;
+    general(g, !stores, stores, !(op & 1));
+    g.mem_read = !stores;
+  }
+}
+
+/// Whether the operand size of a stack operand or a branch is that of 16-bit code, or the instruction is
+/// none of 64-bit code.
+bool is_callout32(const GuestInsn& g) {
+  switch (g.kind) {
+    case Kind::push:
+    case Kind::push_imm:
+    case Kind::pop:
+    case Kind::leave:
+    case Kind::ret:
+    case Kind::call:
+    case Kind::jump:
+    case Kind::jump_cond:
+    case Kind::jump_indirect:
+    case Kind::call_indirect: return g.prefix66;
+    case Kind::pushf:
+    case Kind::swapgs: return true;
+    default: return g.map == 0 && g.encoding == Encoding::legacy && (g.opcode == 0x63 || g.opcode == 0x82);
+  }
+}
+
+/// General registers have 32 bits in 32-bit code, whatever VEX.W says.
+bool ignores_w(const GuestInsn& g) {
+  if (g.encoding == Encoding::legacy || g.bytes[g.vex_at] == 0xc5) return false;
+  return g.bytes[g.vex_at + 2] >> 7 && (g.reg_gpr || g.rm_gpr || g.vvvv_gpr);
+}
+
 void one_byte(GuestInsn& g) {
   const u8 op = g.opcode;
+  if (g.code32 && ((op & 0xf0) == 0x40 || (op & 0xfc) == 0xa0)) return one_byte32(g);
   const bool is_byte = !(op & 1);
   if (op < 0x40) {
     const unsigned which = op >> 3, form = op & 7;
@@ -512,8 +573,9 @@ bool three_in_memory(const GuestInsn& g) {
 
 }  // namespace
 
-GuestInsn classify(const Insn& insn, const u8* bytes) {
+GuestInsn classify(const Insn& insn, const u8* bytes, bool code32) {
   GuestInsn g;
+  g.code32 = code32;
   g.insn = &insn;
   g.bytes = bytes;
   // A handler may look at the flags as a whole, and a fault shows them.
@@ -541,8 +603,10 @@ GuestInsn classify(const Insn& insn, const u8* bytes) {
     g.kind = Kind::callout;
   if (g.kind == Kind::copy && three_in_memory(g)) g.kind = Kind::callout;
   const bool address_only = g.kind == Kind::nothing;
-  if (g.kind != Kind::callout && !address_only && g.memory() && insn.ea != Ea::flat64)
+  if (g.kind != Kind::callout && !address_only && g.memory() &&
+      (code32 ? insn.address_size != 2 : insn.ea != Ea::flat64))
     g.kind = Kind::callout;
+  if (code32 && (is_callout32(g) || ignores_w(g))) g.kind = Kind::callout;
   if (g.kind == Kind::callout) g.reads = g.writes = flag::all;
   return g;
 }

@@ -37,6 +37,7 @@ struct GuestInsn final {
   Encoding encoding = Encoding::legacy;
   u8 prefix66 = 0, rep = 0;  ///< 66h; F2h or F3h when present
   bool lock = false;
+  bool code32 = false;       ///< of 32-bit code: addresses and stack operands have four bytes
   u8 rex = 0;
   u8 map = 0;                ///< 0 one-byte, 1 0F, 2 0F38, 3 0F3A
   u8 opcode = 0, modrm = 0;
@@ -58,6 +59,8 @@ struct GuestInsn final {
   u8 live_after = flag::all;
   u8 live_at_target = flag::all;  ///< of a direct branch
 
+  /// Bytes of a stack operand and of a branch target.
+  [[nodiscard]] u8 word() const { return code32 ? 4 : 8; }
   [[nodiscard]] bool memory() const { return has_modrm && modrm < 0xc0; }
   /// A locked access: XCHG with memory needs no prefix for it (SDM vol. 2, XCHG).
   [[nodiscard]] bool locks() const {
@@ -80,8 +83,8 @@ struct GuestInsn final {
   [[nodiscard]] bool high_byte(u8 number) const { return !rex && number >= 4 && number <= 7; }
 };
 
-/// Parses and classifies an instruction of 64-bit code whose length is known. Unknown ones become
-/// callouts.
-[[nodiscard]] GuestInsn classify(const Insn& insn, const u8* bytes);
+/// Parses and classifies an instruction of 64-bit code, or of flat 32-bit code, whose length is known.
+/// Unknown ones become callouts.
+[[nodiscard]] GuestInsn classify(const Insn& insn, const u8* bytes, bool code32);
 
 }  // namespace bhyve::soft

@@ -10,18 +10,20 @@ class Tlb;
 
 /// What the current mode allows translated code to do without a call (TranslatedFrame::rights).
 enum class Right : u8 {
-  supervisor = 1,   ///< CPL 0 of 64-bit code
+  supervisor = 1,   ///< CPL 0 of 64-bit or flat 32-bit code
   interrupts = 2,   ///< ... and no event waits for interrupts to be enabled: STI
   smap = 4,         ///< ... and STAC and CLAC exist
   tsc = 8,          ///< RDTSC does not fault
   tscp = 16,        ///< RDTSCP neither
+  fs_gs = 32,       ///< of 32-bit code: FS and GS are without limit, whatever their bases
 };
 
 /// What translated code reads and writes all the time: the first member of Cpu, so that it is reached
 /// from RSP with displacements of one byte. Owner: the vCPU's thread, but for `poll`.
 struct TranslatedFrame final {
   u64 page = 0;           ///< linear address of the page that the running code lies in
-  u64 key = 0;            ///< names the current linear-to-physical mapping of code, and the privilege
+  /// Names the current linear-to-physical mapping of code, the privilege and, by bit 63, 32-bit code.
+  u64 key = 0;
   Tlb* tlb = nullptr;     ///< for accesses with the current privilege
   std::atomic<u32> poll{0};  ///< attention is wanted: set by any thread, cleared by the vCPU's
   /// Bit n: instructions of Gate n may run natively now: allowed by the control registers, and the

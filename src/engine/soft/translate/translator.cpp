@@ -87,8 +87,8 @@ Translator::Translation* Translator::containing(u64 pc) {
   return pc < reinterpret_cast<u64>(it->code) + it->bytes ? &*it : nullptr;
 }
 
-Block* Translator::find(u64 gpa) {
-  Block* block = cpu_.blocks_->find(Gpa(gpa), CodeSize::bits64);
+Block* Translator::find(u64 gpa, CodeSize size) {
+  Block* block = cpu_.blocks_->find(Gpa(gpa), size);
   return block && !block->crosses() ? block : nullptr;
 }
 
@@ -99,14 +99,21 @@ u32 Translator::hot_after(const Block& block) const {
   return rewritten_[block.gpa >> page_shift & (rewritten_.size() - 1)] ? after * patience : after;
 }
 
+/// 32-bit code is translated for flat segments, and may run when they are.
+bool Translator::translatable(const Block& block) const {
+  return block.code_size == CodeSize::bits64 || (block.code_size == CodeSize::bits32 && cpu_.flat32());
+}
+
 bool Translator::arrived(Block& block) {
   const bool expected = pending_ != no_exit && pending_rip_ == cpu_.rip;
   const bool plain = expected && exits_[pending_].plain;
   Translation*& slot = plain ? block.plain : block.translation;
   if (!slot) {
-    if (++block.heat < hot_after(block) || block.code_size != CodeSize::bits64 || !block.armed ||
+    if (++block.heat < hot_after(block) || !block.armed || !translatable(block) ||
         !translate(block, plain))
       return false;
+  } else if (!translatable(block)) {
+    return false;
   }
   Translation& t = *slot;
   entry_ = t.code;
@@ -249,7 +256,7 @@ u8 Translator::live_in(Block& block) { return live_through(block, 4); }
 
 u8 Translator::live_at(Block& from, i64 target, unsigned depth) {
   if (target < 0 || target >= static_cast<i64>(page_size)) return flag::all;
-  Block* block = find((from.gpa & ~page_mask) + static_cast<u64>(target));
+  Block* block = find((from.gpa & ~page_mask) + static_cast<u64>(target), from.code_size);
   return block ? live_through(*block, depth) : flag::all;
 }
 
@@ -297,7 +304,7 @@ u8 Translator::live_through(Block& block, unsigned depth) {
   std::array<FlagUse, Block::max_insns> uses;
   for (unsigned n = 0; n < block.count; ++n) {
     const Insn& i = block.insns[n];
-    const GuestInsn g = classify(i, block.raw() + i.offset);
+    const GuestInsn g = classify(i, block.raw() + i.offset, block.code_size == CodeSize::bits32);
     FlagUse& use = uses[n] = {};
     use.reads = g.reads, use.writes = g.writes;
     use.goes = g.kind == Kind::call || g.kind == Kind::jump;

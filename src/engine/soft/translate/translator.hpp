@@ -16,8 +16,10 @@ class BlockEmitter;
 class Cpu;
 struct Block;
 struct GuestInsn;
+enum class CodeSize : u8;
 
-/// The second executor of a vCPU: hot blocks of 64-bit code become host code.
+/// The second executor of a vCPU: hot blocks of 64-bit code and of flat 32-bit code (Cpu::flat32()) become
+/// host code.
 ///
 /// State between blocks: the guest's registers are in the host's (host_code.hpp), its arithmetic
 /// flags in Cpu::flags unless the target is known to overwrite them unread. Everything else is in the
@@ -119,7 +121,7 @@ class Translator final {
   }
   /// Flags that the block needs at its entry; all while that is being worked out further up.
   [[nodiscard]] u8 live_in(Block& block);
-  [[nodiscard]] Block* find(u64 gpa);
+  [[nodiscard]] Block* find(u64 gpa, CodeSize size);
 
  private:
   friend struct TranslatorHelpers;
@@ -127,6 +129,7 @@ class Translator final {
   [[nodiscard]] bool translate(Block& block, bool plain);
   /// Executions after which the block is hot.
   [[nodiscard]] u32 hot_after(const Block& block) const;
+  [[nodiscard]] bool translatable(const Block& block) const;
   void emit_thunks();
   void link(u32 exit, Translation& to);
   void unlink(u32 exit);

@@ -32,11 +32,13 @@ u64 TranslatorHelpers::callout(Cpu& cpu, const Insn& insn, u32 descriptor) {
   if (cpu.check_ && !cpu.check_->arrive(insn)) return static_cast<u64>(Step::exit);
   ++cpu.counters.callouts;
   constexpr u8 any_rep = static_cast<u8>(Prefix::rep) | static_cast<u8>(Prefix::repne);
+  const bool flat = cpu.flat32();
   Step step;
   do {
     step = insn.fn(cpu, insn);
   } while (step == Step::repeat && (insn.prefix & any_rep) &&
            !cpu.frame.poll.load(std::memory_order_relaxed));
+  if (step == Step::next && cpu.flat32() != flat) step = cpu.finish(insn);  // code for flat segments ends
   if (step != Step::next) return go_on(cpu, step);
   if (cpu.check_) cpu.check_->go_on_behind(insn);
   return 0;
