@@ -23,12 +23,15 @@ void advance(const Insn& i, u64& reg, i64 by) {
 template <class T>
 i64 stride(const Cpu& c) { return backwards(c) ? -i64{sizeof(T)} : i64{sizeof(T)}; }
 
-/// How many elements can be done at once by the host: forward, 64-bit addresses, inside the page.
+/// How many elements can be done at once by the host: forward, inside the page. No limit may lie in there,
+/// nor the end of the addresses.
 template <class T>
 u64 elements_in_page(u64 la) { return (page_size - (la & page_mask)) / sizeof(T); }
 
 bool fast(const Cpu& c, const Insn& i) {
-  return i.ea == Ea::flat64 && !backwards(c) && (i.prefix & any_rep);
+  if (backwards(c) || !(i.prefix & any_rep)) return false;
+  return i.ea == Ea::flat64 ||
+         (c.flat32() && i.address_size == 2 && i.seg <= static_cast<u8>(Seg::ds));
 }
 
 /// One REP step is over: RCX went down by `n`. Says how the instruction goes on.
@@ -64,7 +67,7 @@ Step movs(Cpu& c, const Insn& i) {
       !c.linear(Seg::es, destination(c, i), sizeof(T), true, to))
     return c.failed();
   if (fast(c, i)) {
-    u64 n = c.r(Gpr::rcx);
+    u64 n = masked(i, c.r(Gpr::rcx));
     if (const u64 m = elements_in_page<T>(from); m < n) n = m;
     if (const u64 m = elements_in_page<T>(to); m < n) n = m;
     const auto bytes = static_cast<unsigned>(n * sizeof(T));
@@ -78,8 +81,8 @@ Step movs(Cpu& c, const Insn& i) {
       if constexpr (sizeof(T) == 2) asm volatile("rep movsw" : "+D"(d), "+S"(s), "+c"(count)::"memory");
       if constexpr (sizeof(T) == 4) asm volatile("rep movsl" : "+D"(d), "+S"(s), "+c"(count)::"memory");
       if constexpr (sizeof(T) == 8) asm volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(count)::"memory");
-      c.r(Gpr::rsi) += bytes;
-      c.r(Gpr::rdi) += bytes;
+      advance(i, c.r(Gpr::rsi), bytes);
+      advance(i, c.r(Gpr::rdi), bytes);
       return counted(c, i, n);
     }
   }
@@ -100,7 +103,7 @@ Step stos(Cpu& c, const Insn& i) {
   if (!c.linear(Seg::es, destination(c, i), sizeof(T), true, to)) return c.failed();
   const T v = c.reg<T>(slot::of(0));
   if (fast(c, i)) {
-    u64 n = c.r(Gpr::rcx);
+    u64 n = masked(i, c.r(Gpr::rcx));
     if (const u64 m = elements_in_page<T>(to); m < n) n = m;
     const auto bytes = static_cast<unsigned>(n * sizeof(T));
     if (std::byte* dst = n ? c.direct(to, bytes, true) : nullptr) {
@@ -111,7 +114,7 @@ Step stos(Cpu& c, const Insn& i) {
       if constexpr (sizeof(T) == 2) asm volatile("rep stosw" : "+D"(d), "+c"(count) : "a"(a) : "memory");
       if constexpr (sizeof(T) == 4) asm volatile("rep stosl" : "+D"(d), "+c"(count) : "a"(a) : "memory");
       if constexpr (sizeof(T) == 8) asm volatile("rep stosq" : "+D"(d), "+c"(count) : "a"(a) : "memory");
-      c.r(Gpr::rdi) += bytes;
+      advance(i, c.r(Gpr::rdi), bytes);
       return counted(c, i, n);
     }
   }
@@ -150,7 +153,7 @@ Step scas(Cpu& c, const Insn& i) {
   u64 to;
   if (!c.linear(Seg::es, destination(c, i), sizeof(T), false, to)) return c.failed();
   if (fast(c, i)) {
-    u64 n = c.r(Gpr::rcx);
+    u64 n = masked(i, c.r(Gpr::rcx));
     if (const u64 m = elements_in_page<T>(to); m < n) n = m;
     if (const std::byte* p = n ? c.direct(to, static_cast<unsigned>(n * sizeof(T)), false) : nullptr) {
       u64 done = 0;
@@ -160,7 +163,7 @@ Step scas(Cpu& c, const Insn& i) {
         ++done;
       } while (done < n && (v == a) == while_equal);
       alu::Cmp::run<T>(a, v, c.flags);
-      c.r(Gpr::rdi) += done * sizeof(T);
+      advance(i, c.r(Gpr::rdi), static_cast<i64>(done * sizeof(T)));
       return compared(c, i, done);
     }
   }
@@ -180,7 +183,7 @@ Step cmps(Cpu& c, const Insn& i) {
       !c.linear(Seg::es, destination(c, i), sizeof(T), false, to))
     return c.failed();
   if (fast(c, i)) {
-    u64 n = c.r(Gpr::rcx);
+    u64 n = masked(i, c.r(Gpr::rcx));
     if (const u64 m = elements_in_page<T>(from); m < n) n = m;
     if (const u64 m = elements_in_page<T>(to); m < n) n = m;
     const auto bytes = static_cast<unsigned>(n * sizeof(T));
@@ -195,8 +198,8 @@ Step cmps(Cpu& c, const Insn& i) {
         ++done;
       } while (done < n && (x == y) == while_equal);
       alu::Cmp::run<T>(x, y, c.flags);
-      c.r(Gpr::rsi) += done * sizeof(T);
-      c.r(Gpr::rdi) += done * sizeof(T);
+      advance(i, c.r(Gpr::rsi), static_cast<i64>(done * sizeof(T)));
+      advance(i, c.r(Gpr::rdi), static_cast<i64>(done * sizeof(T)));
       return compared(c, i, done);
     }
   }
