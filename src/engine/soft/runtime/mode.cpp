@@ -127,18 +127,19 @@ void Cpu::update_segments() {
 }
 
 void Cpu::update_rights() {
-  if (check_) return;  // handlers do it all, once
-  const bool supervisor = cpl_ == 0 && (code64() || flat32_);
+  const auto when = [](bool condition, Right right) { return condition ? static_cast<unsigned>(right) : 0u; };
   const bool fs_gs = flat32_ && is_flat_data(s.seg[static_cast<u8>(Seg::fs)]) &&
                      is_flat_data(s.seg[static_cast<u8>(Seg::gs)]);
-  const bool tsc = cpl_ == 0 || !(s.cr4 & x86::cr4::tsd);
-  const bool tscp = tsc && rdtscp_enabled && model_.has(CpuModel::Feature::rdtscp);
-  const auto when = [](bool condition, Right right) { return condition ? static_cast<unsigned>(right) : 0u; };
-  frame.rights = static_cast<u8>(when(supervisor, Right::supervisor) |
-                                 when(supervisor && !window_, Right::interrupts) |
-                                 when(supervisor && model_.has(CpuModel::Feature::smap), Right::smap) |
-                                 when(tsc, Right::tsc) | when(tscp, Right::tscp) |
-                                 when(fs_gs, Right::fs_gs));
+  unsigned rights = when(fs_gs, Right::fs_gs);
+  if (!check_) {  // else handlers do the others, once
+    const bool supervisor = cpl_ == 0 && (code64() || flat32_);
+    const bool tsc = cpl_ == 0 || !(s.cr4 & x86::cr4::tsd);
+    const bool tscp = tsc && rdtscp_enabled && model_.has(CpuModel::Feature::rdtscp);
+    rights |= when(supervisor, Right::supervisor) | when(supervisor && !window_, Right::interrupts) |
+              when(supervisor && model_.has(CpuModel::Feature::smap), Right::smap) |
+              when(tsc, Right::tsc) | when(tscp, Right::tscp);
+  }
+  frame.rights = static_cast<u8>(rights);
 }
 
 void Cpu::update_gates() {

@@ -32,7 +32,8 @@ Step ExecutorCheck::run(Block& block) {
   code_bytes_ = t->bytes;
   insns_.clear();
   for (unsigned n = 0; n < block.count; ++n)
-    insns_.push_back(classify(block.insns[n], block.raw() + block.insns[n].offset));
+    insns_.push_back(classify(block.insns[n], block.raw() + block.insns[n].offset,
+                              block.code_size == CodeSize::bits32));
   translator.live_before(block, insns_, live_);
   ++blocks;
   begin(0);
