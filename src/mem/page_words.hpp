@@ -31,6 +31,7 @@ class PageWords final {
     logged = 1u << 5,     ///< written since the dirty log was taken
     cow = 1u << 6,        ///< write-protected: its old contents are to be told before a write
     wired = 1u << 7,      ///< never evicted
+    ahead = 1u << 8,      ///< was read ahead: who comes here will want what follows
   };
   static constexpr unsigned pin_shift = 16;
   static constexpr Word one_pin = 1u << pin_shift;

@@ -13,6 +13,8 @@ namespace {
 
 using State = PageWords::State;
 
+constexpr std::chrono::microseconds look_again{500};
+
 bool all_zero(const std::byte* page) {
   // The page is unmapped and passed, but whoever takes it back may write: any answer is then fine.
   const auto* words = reinterpret_cast<const std::atomic<u64>*>(page);
@@ -30,11 +32,11 @@ bool idle(PageWords::Word w) {
 }  // namespace
 
 Pager::Pager(RamPages& pages, bool confined) : pages_(pages) {
-  const u64 limit = pages.limit();
-  pages_.set_pressure(limit - limit / 16, [this] { wake(); });
-  pages_.set_ahead([this](u64 first, u64 n) { ask_ahead(first, n); });
+  pages_.set_pressure(high_mark(), [this] { wake(); });
+  pages_.set_ahead([this](u64 first, u64 n) { return ask_ahead(first, n); });
   thread_ = std::thread([this, confined] { start(confined, "pager", &Pager::work); });
-  helper_ = std::thread([this, confined] { start(confined, "pager-io", &Pager::help); });
+  for (std::thread& io : io_)
+    io = std::thread([this, confined] { start(confined, "pager-io", &Pager::transfer); });
 }
 
 Pager::~Pager() {
@@ -43,27 +45,29 @@ Pager::~Pager() {
     stop_ = true;
   }
   wanted_.notify_all();
-  help_wanted_.notify_all();
   thread_.join();
-  helper_.join();
+  {
+    const std::scoped_lock guard(mutex_);
+    finished_ = true;
+  }
+  given_.notify_all();
+  for (std::thread& io : io_) io.join();
   pages_.set_pressure(~u64{0}, {});  // who reads on now does without
   pages_.set_ahead({});
 }
 
-u64 Pager::low_mark() const {
-  return pages_.limit() - pages_.limit() / 8;
-}
-
 void Pager::wake() {
+  if (pressed_.load(std::memory_order_relaxed) || pressed_.exchange(true)) return;
   const std::scoped_lock guard(mutex_);
-  pressed_ = true;
   wanted_.notify_one();
 }
 
-void Pager::ask_ahead(u64 first, u64 pages) {
+bool Pager::ask_ahead(u64 first, u64 pages) {
   const std::scoped_lock guard(mutex_);
-  ahead_ = {first, pages};
-  help_wanted_.notify_one();
+  if (reads_.size() >= reads_max) return false;
+  reads_.push_back({first, pages});
+  given_.notify_one();
+  return true;
 }
 
 void Pager::start(bool confined, const char* name, void (Pager::*body)()) {
@@ -81,15 +85,24 @@ void Pager::work() {
     if (stop_) return;
     pressed_ = false;
     guard.unlock();
-    while (pages_.resident() > low_mark() && !pages_.failure()) {
-      const bool some = batch(std::min<u64>(batch_pages, pages_.resident() - low_mark()));
-      guard.lock();
-      if (stop_) return;
-      // Everything is held or wired: whoever lets go does not call us.
-      if (!some) wanted_.wait_for(guard, std::chrono::milliseconds(1), [this] { return stop_; });
-      guard.unlock();
-    }
+    evict_to_low_mark();
     guard.lock();
+  }
+}
+
+/// What leaves already counts as gone, and only so much leaves at a time as the disk needs to be busy.
+void Pager::evict_to_low_mark() {
+  std::unique_lock guard(mutex_);
+  while (!stop_ && !pages_.failure() && pages_.resident() > high_mark()) {
+    const u64 resident = pages_.resident(), gone = std::min(leaving_, resident);
+    bool some = false;
+    if (resident - gone > high_mark() && leaving_ < batch_pages) {
+      guard.unlock();
+      some = batch(std::min(batch_pages, resident - gone - low_mark()));
+      guard.lock();
+    }
+    // Nothing to be had, all held or wired (whoever lets go does not call us), or enough on its way.
+    if (!some && !stop_) wanted_.wait_for(guard, look_again);
   }
 }
 
@@ -100,54 +113,45 @@ bool Pager::batch(u64 want) {
   if (victims.empty()) return false;
   pages_.pmap().invalidate_ept();
   pages_.barrier().wait(pages_.pmap());
-  write_all(victims);
+  {
+    const std::scoped_lock guard(mutex_);
+    for (const Run& run : victims) {
+      writes_.push_back(run);
+      leaving_ += run.pages;
+    }
+  }
+  given_.notify_all();
   return true;
 }
 
-void Pager::help() {
+/// Reads ahead come first: somebody will wait for them soon. Victims are all written, even at the end.
+void Pager::transfer() {
   std::unique_lock guard(mutex_);
   for (;;) {
-    help_wanted_.wait(guard, [this] { return runs_ || ahead_.pages || stop_; });
-    if (stop_) return;
-    if (const auto* runs = std::exchange(runs_, nullptr)) {
-      helping_ = true;
-      guard.unlock();
-      write_next(*runs);
-      guard.lock();
-      helping_ = false;
-      helped_.notify_one();
-    } else {
-      const Run ahead = std::exchange(ahead_, {0, 0});
-      guard.unlock();
-      pages_.read_ahead(ahead.first, ahead.pages);
-      guard.lock();
-    }
-  }
-}
-
-void Pager::write_all(const std::vector<Run>& runs) {
-  {
-    const std::scoped_lock guard(mutex_);
-    next_run_.store(0, std::memory_order_relaxed);
-    if (runs.size() > 1) runs_ = &runs;
-  }
-  help_wanted_.notify_one();
-  write_next(runs);
-  std::unique_lock guard(mutex_);
-  runs_ = nullptr;  // it may not even have woken up
-  helped_.wait(guard, [this] { return !helping_; });
-}
-
-void Pager::write_next(const std::vector<Run>& runs) {
-  for (;;) {
-    const usize n = next_run_.fetch_add(1, std::memory_order_relaxed);
-    if (n >= runs.size()) return;
-    if (pages_.failure())
-      give_up(runs[n]);
+    given_.wait(guard, [this] { return !writes_.empty() || !reads_.empty() || finished_; });
+    auto& queue = reads_.empty() ? writes_ : reads_;
+    if (queue.empty()) return;
+    const bool read = &queue == &reads_;
+    const Run run = queue.front();
+    queue.pop_front();
+    guard.unlock();
+    if (read)
+      pages_.read_ahead(run.first, run.pages);
     else
-      write_out(runs[n]);
-    pages_.room_made();
+      evict(run);
+    guard.lock();
+    if (read) continue;
+    leaving_ -= run.pages;
+    wanted_.notify_one();
   }
+}
+
+void Pager::evict(const Run& run) {
+  if (pages_.failure())
+    give_up(run);
+  else
+    write_out(run);
+  pages_.room_made();
 }
 
 /// One round of the hand at most. `all`: also what was accessed since the last round.
@@ -183,10 +187,13 @@ u64 Pager::unmap(u64 first, u64 pages, u64 want, const std::bitset<scan_pages>& 
     const u64 end = std::min(region + region_pages, first + pages);
     const auto guard = pages_.lock(region);
     const auto victim = [&](u64 p) { return !used[p - first] && idle(words[p].load()); };
-    for (u64 p = region; p < end && found < want; ++p) {
-      if (!victim(p)) continue;
+    for (u64 p = region; p < end && found < want;) {
+      if (!victim(p)) {
+        ++p;
+        continue;
+      }
       Run run{p, 0};
-      while (p < end && found < want && victim(p)) {
+      while (p < end && found < want && run.pages < cluster_pages && victim(p)) {
         words.set_state(p, State::evicting);
         ++run.pages, ++found, ++p;
       }

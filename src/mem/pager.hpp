@@ -1,6 +1,9 @@
 #pragma once
+#include <array>
+#include <atomic>
 #include <bitset>
 #include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -26,12 +29,12 @@ struct PagerStats final {
 ///
 /// A batch goes: unmap the victims; one invalidation; wait until every vCPU has passed it; write
 /// what the swap file does not have in clusters; give the memory back. A page that is wanted
-/// meanwhile is simply taken back by its state. A second thread shares the writing, so that one works
-/// while the other waits for the disk, and reads ahead for a guest that reads on.
+/// meanwhile is simply taken back by its state. One thread finds victims; others write them, several
+/// clusters at a time while the next are looked for, and read ahead for guests that read on.
 /// Thread safety: stats() from any thread.
 class Pager final {
  public:
-  /// `confined`: its thread gives up the system calls that it does not need.
+  /// `confined`: its threads give up the system calls that they do not need.
   Pager(RamPages& pages, bool confined);
   ~Pager();
   Pager(const Pager&) = delete;
@@ -42,25 +45,29 @@ class Pager final {
  private:
   static constexpr u64 region_pages = 512;
   static constexpr u64 batch_pages = 2048, scan_pages = 16 * region_pages;
+  static constexpr u64 cluster_pages = 256;  ///< written at a time
+  static constexpr unsigned io_threads = 3;
+  static constexpr usize reads_max = 8;
   struct Run {
     u64 first, pages;  ///< within one 2 MiB region
   };
 
   void start(bool confined, const char* name, void (Pager::*body)());
   void work();
-  void help();
+  void evict_to_low_mark();
+  void transfer();
   void wake();
-  void ask_ahead(u64 first, u64 pages);
-  [[nodiscard]] u64 low_mark() const;
+  [[nodiscard]] bool ask_ahead(u64 first, u64 pages);
+  /// Where eviction begins, and how far it goes: apart, or clusters would be of single pages.
+  [[nodiscard]] u64 high_mark() const { return pages_.limit() - pages_.limit() / 16; }
+  [[nodiscard]] u64 low_mark() const { return pages_.limit() - pages_.limit() / 8; }
   /// Evicts up to `want` pages. False: none was to be had.
   bool batch(u64 want);
   void pick(u64 want, std::vector<Run>& victims, bool all);
   /// Unmaps those of [first, first + pages) that may go.
   u64 unmap(u64 first, u64 pages, u64 want, const std::bitset<scan_pages>& used,
             std::vector<Run>& victims);
-  /// Writes out the runs of a batch, with the helper's help.
-  void write_all(const std::vector<Run>& runs);
-  void write_next(const std::vector<Run>& runs);
+  void evict(const Run& run);
   void write_out(const Run& run);
   void finish(u64 first, u64 pages, RamPages::State to);
   void give_up(const Run& run);
@@ -68,15 +75,16 @@ class Pager final {
   RamPages& pages_;
   u64 hand_ = 0;  ///< page where the next scan begins
   std::mutex mutex_;
-  std::condition_variable wanted_, help_wanted_, helped_;
+  std::condition_variable wanted_;  ///< for the thread that finds victims
+  std::condition_variable given_;   ///< for those that transfer
   // Under mutex_:
-  bool pressed_ = false, stop_ = false;
-  const std::vector<Run>* runs_ = nullptr;  ///< for the helper to share
-  bool helping_ = false;                    ///< it does
-  Run ahead_{0, 0};                         ///< for the helper to read
-  std::atomic<usize> next_run_{0};
+  bool stop_ = false, finished_ = false;  ///< no more victims are to be found; none will be
+  std::deque<Run> writes_, reads_;
+  u64 leaving_ = 0;  ///< pages of runs that are waiting or being written
+  std::atomic<bool> pressed_{false};
   std::atomic<u64> written_{0}, zero_drops_{0}, clean_drops_{0}, rescued_{0};
-  std::thread thread_, helper_;
+  std::thread thread_;
+  std::array<std::thread, io_threads> io_;
 };
 
 }  // namespace bhyve::mem

@@ -29,9 +29,7 @@ void make_reachable([[maybe_unused]] std::byte* from, [[maybe_unused]] u64 pages
 }  // namespace
 
 RamPages::RamPages(u64 pages, std::byte* ram, int ram_fd)
-    : words_(pages), ram_(ram), ram_fd_(ram_fd) {
-  for (auto& mark : ahead_marks_) mark.store(~u64{0});
-}
+    : words_(pages), ram_(ram), ram_fd_(ram_fd) {}
 
 void RamPages::set_pmap(pmap::Pmap& pmap) {
   pmap_ = &pmap;
@@ -136,33 +134,38 @@ bool RamPages::bring(u64 page, Lock& lock) {
   }
 }
 
-/// The stream that comes to this page, or the oldest one, begun anew. Several threads may mix their
-/// streams up: that costs a read of another size.
-unsigned RamPages::stream_of(u64 page) {
-  for (unsigned n = 0; n < streams; ++n)
-    if (streams_[n].next.load(std::memory_order_relaxed) == page) return n;
-  const unsigned n = oldest_stream_.fetch_add(1, std::memory_order_relaxed) % streams;
-  streams_[n].next.store(~u64{0}, std::memory_order_relaxed);
-  streams_[n].window.store(0, std::memory_order_relaxed);
-  ahead_marks_[n].store(~u64{0}, std::memory_order_relaxed);
-  return n;
+/// The stream that comes to this page, or has just had somebody read beyond it. Several threads may mix
+/// their streams up: that costs a read of another size.
+RamPages::Stream* RamPages::find_stream(u64 page) {
+  for (Stream& stream : streams_) {
+    const u64 next = stream.next.load(std::memory_order_relaxed);
+    const bool proven = stream.window.load(std::memory_order_relaxed) >= ahead_least;
+    if (next == page || (proven && page < next && next - page <= ahead_windows * window_max))
+      return &stream;
+  }
+  return nullptr;
+}
+
+/// That, or the oldest one, begun anew.
+RamPages::Stream& RamPages::stream_of(u64 page) {
+  if (Stream* stream = find_stream(page)) return *stream;
+  Stream& stream = streams_[oldest_stream_.fetch_add(1, std::memory_order_relaxed) % streams];
+  stream.window.store(0, std::memory_order_relaxed);
+  return stream;
 }
 
 /// Reads the page and its swapped neighbours, more of them the longer somebody reads on.
 bool RamPages::page_in(u64 page, Lock& lock) {
-  const unsigned n = stream_of(page);
-  Stream& stream = streams_[n];
-  const bool on = stream.next.load(std::memory_order_relaxed) == page;
-  const u64 before = std::max(around_, stream.window.load(std::memory_order_relaxed));
-  const u64 window = on ? std::min(window_max, 2 * before) : around_;
+  Stream& stream = stream_of(page);
+  const u64 before = stream.window.load(std::memory_order_relaxed);
+  const u64 window = before ? std::min(window_max, 2 * std::max(around_, before)) : around_;
   const u64 lowest = align_down(page, window), highest = std::min(lowest + window, words_.pages());
   u64 first = page, end = page + 1;
   while (first > lowest && state(first - 1) == State::swapped) --first;
   while (end < highest && state(end) == State::swapped) ++end;
   stream.next.store(end, std::memory_order_relaxed);
   stream.window.store(window, std::memory_order_relaxed);
-  ahead_marks_[n].store(~u64{0}, std::memory_order_relaxed);
-  if (window >= ahead_least) want_ahead(end, window);  // now: two reads are under way at a time
+  want_ahead(stream, page);  // now: several reads are under way at a time
   const auto done = read_in(first, end, lock);
   if (!done) fail_with(done.error().message);
   return done.has_value();
@@ -171,6 +174,7 @@ bool RamPages::page_in(u64 page, Lock& lock) {
 /// The pages are in the swap file and belong to one stripe, whose lock is given up meanwhile.
 Result<void> RamPages::read_in(u64 first, u64 end, Lock& lock) {
   for (u64 p = first; p < end; ++p) words_.set_state(p, State::coming);
+  count_in(end - first);  // the read fills them
   lock.unlock();
   make_reachable(ram(first), end - first, true);
   auto done = swap_->read(first << page_shift, ram(first), (end - first) << page_shift);
@@ -180,42 +184,53 @@ Result<void> RamPages::read_in(u64 first, u64 end, Lock& lock) {
     words_.set_state(p, done ? State::resident : State::swapped);
   }
   stripe(first).changed.notify_all();
-  if (!done) return done;
+  if (!done) {
+    resident_.fetch_sub(end - first, std::memory_order_relaxed);
+    return done;
+  }
   pages_in.fetch_add(end - first, std::memory_order_relaxed);
   swapped_.fetch_sub(end - first, std::memory_order_relaxed);
-  count_in(end - first);
   return done;
 }
 
-/// A lock may be held: somebody else reads.
-void RamPages::want_ahead(u64 first, u64 pages) {
-  if (!ahead_ || first >= words_.pages()) return;
-  const u64 stripe_end = align_down(first, stripe_pages) + stripe_pages;
-  ahead_(first, std::min({first + pages, stripe_end, words_.pages()}) - first);
+/// Somebody reads on and is at `page`: others are to read what he will want. A lock may be held.
+void RamPages::want_ahead(Stream& stream, u64 page) {
+  const u64 window = stream.window.load(std::memory_order_relaxed);
+  if (!ahead_ || window < ahead_least) return;
+  // Not so much that it drives out what was read before anybody has used it.
+  const u64 most = std::clamp(limit_ / 16, window, ahead_windows * window);
+  u64 next = stream.next.load(std::memory_order_relaxed);
+  while (next < words_.pages() && next < page + most) {
+    const u64 stripe_end = align_down(next, stripe_pages) + stripe_pages;
+    const u64 end = std::min({align_down(next, window) + window, stripe_end, words_.pages()});
+    if (!ahead_(next, end - next)) break;
+    next = end;
+  }
+  stream.next.store(next, std::memory_order_relaxed);
 }
 
 /// Somebody wants a page that is in RAM: is it one that was read ahead for him?
 void RamPages::reached(u64 page) {
-  for (unsigned n = 0; n < streams; ++n) {
-    u64 mark = page;
-    if (ahead_marks_[n].load(std::memory_order_relaxed) != page ||
-        !ahead_marks_[n].compare_exchange_strong(mark, ~u64{0}))
-      continue;
-    want_ahead(streams_[n].next.load(std::memory_order_relaxed), window_max);
-  }
+  if (!(words_[page].load(std::memory_order_relaxed) & PageWords::ahead)) return;
+  words_[page].fetch_and(~PageWords::Word{PageWords::ahead});
+  Stream* const stream = find_stream(page);
+  if (!stream) return;
+  stream->window.store(window_max, std::memory_order_relaxed);
+  want_ahead(*stream, page);
 }
 
 void RamPages::read_ahead(u64 first, u64 pages) {
   if (resident() + pages > limit_) return;
   Lock guard = lock(first);
-  u64 end = first;
-  while (end < first + pages && state(end) == State::swapped) ++end;
-  // Who wants a page that cannot be read will see it fail.
-  if (end == first || !read_in(first, end, guard)) return;
-  const unsigned n = stream_of(first);
-  streams_[n].next.store(end, std::memory_order_relaxed);
-  streams_[n].window.store(window_max / 2, std::memory_order_relaxed);
-  ahead_marks_[n].store(first, std::memory_order_relaxed);
+  words_[first].fetch_or(PageWords::ahead);
+  const u64 last = first + pages;
+  for (u64 begin = first; begin < last;) {
+    u64 end = begin;
+    while (end < last && state(end) == State::swapped) ++end;
+    // Who wants a page that cannot be read will see it fail.
+    if (end > begin && !read_in(begin, end, guard)) return;
+    begin = end + 1;
+  }
 }
 
 /// Nobody may write the copy before every vCPU has stopped reading the original.

@@ -81,8 +81,9 @@ class RamPages final {
   /// Called when the number of pages in RAM comes near the limit; any thread, locks held.
   void set_pressure(u64 mark, std::function<void()> pressure);
   void room_made();
-  /// Called with a range that somebody who reads on will want soon; any thread, locks held.
-  void set_ahead(std::function<void(u64 first, u64 pages)> ahead) { ahead_ = std::move(ahead); }
+  /// Called with a range that somebody who reads on will want soon; any thread, locks held. False: not
+  /// now.
+  void set_ahead(std::function<bool(u64 first, u64 pages)> ahead) { ahead_ = std::move(ahead); }
   /// Reads what the swap file has of [first, first + pages), of one stripe, as far as there is room.
   void read_ahead(u64 first, u64 pages);
   /// The VM cannot go on: `why` becomes failure().
@@ -95,6 +96,7 @@ class RamPages final {
   static constexpr unsigned stripes = 64;
   static constexpr u64 stripe_pages = 512;
   static constexpr u64 window_max = 256, ahead_least = 64;  ///< pages
+  static constexpr u64 ahead_windows = 4;  ///< at most so many are on their way for one reader
   struct Stripe {
     std::mutex mutex;
     std::condition_variable changed;
@@ -105,9 +107,11 @@ class RamPages final {
   [[nodiscard]] bool bring(u64 page, Lock& lock);
   [[nodiscard]] bool page_in(u64 page, Lock& lock);
   [[nodiscard]] Result<void> read_in(u64 first, u64 end, Lock& lock);
-  [[nodiscard]] unsigned stream_of(u64 page);
+  struct Stream;
+  [[nodiscard]] Stream* find_stream(u64 page);
+  [[nodiscard]] Stream& stream_of(u64 page);
   void reached(u64 page);
-  void want_ahead(u64 first, u64 pages);
+  void want_ahead(Stream& stream, u64 page);
   void copy_from_image(u64 page, Lock& lock);
   void count_in(u64 pages);
   void break_cow(u64 page);
@@ -124,16 +128,15 @@ class RamPages final {
   u64 limit_ = ~u64{0}, pressure_mark_ = ~u64{0}, around_ = 16;
   std::function<void()> pressure_;
   std::atomic<u64> resident_{0}, swapped_{0};
-  /// Guests that read on, several at a time: where the next page-in of each is expected, how large it
-  /// will be, and the first page of what was read ahead: who comes to that wants more.
+  /// Guests that read on, several at a time: the first page that nobody was asked to read for it yet,
+  /// and how large the last read was.
   struct Stream {
     std::atomic<u64> next{~u64{0}}, window{0};
   };
   static constexpr unsigned streams = 8;
   std::array<Stream, streams> streams_;
-  std::array<std::atomic<u64>, streams> ahead_marks_;
   std::atomic<unsigned> oldest_stream_{0};
-  std::function<void(u64, u64)> ahead_;
+  std::function<bool(u64, u64)> ahead_;
 
   std::byte* image_ = nullptr;
   unsigned image_bank_ = 0;

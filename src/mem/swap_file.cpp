@@ -16,6 +16,7 @@
 namespace bhyve::mem {
 namespace {
 
+constexpr u64 chunk = 16 * MiB;
 constexpr int open_flags = O_RDWR | O_CLOEXEC;
 
 u64 sum_of(const std::byte* page) { return XXH3_64bits(page, page_size); }
@@ -76,6 +77,7 @@ bool SwapFile::make_sums(u64 size) {
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) return false;
   sums_ = {static_cast<u64*>(p), pages};
+  reserved_ = std::vector<std::atomic<bool>>(size / chunk + 1);
   return true;
 }
 
@@ -111,7 +113,17 @@ Result<void> SwapFile::transfer_in(u64 offset, std::byte* into, usize bytes) con
   return {};
 }
 
+/// File systems write into room that they have set aside several times at once, but find room for holes
+/// one after the other. Without success the write will find it, or say that there is none.
+void SwapFile::reserve(u64 offset, usize bytes) {
+  for (u64 n = offset / chunk; n <= (offset + bytes - 1) / chunk; ++n)
+    if (!reserved_[n].exchange(true, std::memory_order_relaxed))
+      (void)::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(n * chunk),
+                        static_cast<off_t>(chunk));
+}
+
 Result<void> SwapFile::write(u64 offset, const std::byte* from, usize bytes) {
+  reserve(offset, bytes);
   // Whoever takes a page back and writes it now makes its sum wrong, and its copy as well.
   for (usize done = 0; done < bytes; done += page_size)
     sums_[(offset + done) >> page_shift] = sum_of(from + done);

@@ -1,7 +1,9 @@
 #pragma once
+#include <atomic>
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
@@ -35,6 +37,7 @@ class SwapFile final {
   SwapFile(UniqueFd fd, std::string name, bool made)
       : fd_(std::move(fd)), name_(std::move(name)), made_(made) {}
   [[nodiscard]] bool make_sums(u64 size);
+  void reserve(u64 offset, usize bytes);
   [[nodiscard]] Result<void> transfer_in(u64 offset, std::byte* into, usize bytes) const;
   /// Some file systems take O_DIRECT and refuse the first transfer. True: try again without.
   [[nodiscard]] bool give_up_direct() const;
@@ -43,6 +46,7 @@ class SwapFile final {
   std::string name_;
   bool made_;  ///< by us: removed at the end
   std::span<u64> sums_;  ///< one a page; those never written cost no memory
+  std::vector<std::atomic<bool>> reserved_;  ///< one a chunk: the file has room for it
 };
 
 }  // namespace bhyve::mem
