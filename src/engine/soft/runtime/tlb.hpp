@@ -12,6 +12,9 @@ class Cpu;
 /// that is allowed without further ado, the negated page address: linear address + key is then the
 /// offset in the page, and anything else is far beyond it. So one addition and one comparison check
 /// page and page crossing at once; translated code does it in line (translate/block_emitter_memory.cpp).
+///
+/// It lies in memory that is zeros (Cpu::operator new) and leaves it alone until it is used: of its
+/// megabyte, only pages with entries in use cost host memory.
 /// Owner: the vCPU's thread.
 class Tlb final {
  public:
@@ -62,20 +65,28 @@ class Tlb final {
   }
 
  private:
+  /// The zeros that memory has from the host.
+  template <class T>
+  union Zeros {
+    Zeros() {}
+    [[nodiscard]] T& operator[](unsigned n) { return items[n]; }
+    [[nodiscard]] const T& operator[](unsigned n) const { return items[n]; }
+    std::array<T, entries> items;
+  };
   /// The key of a page that is never looked up at `n`: page 0, which has entry 0, or page 1. (So an
-  /// unused Tlb is all zeros but for the first entry and costs no memory.)
+  /// unused Tlb is all zeros but for the first entry.)
   [[nodiscard]] static u64 none(unsigned n) { return n ? 0 : key(page_size); }
   void drop(unsigned n) {
     table_[n] = {none(n), none(n), 0, nullptr};
     details_[n] = {none(n), 0, {}, false, false};
   }
-  std::array<Entry, entries> table_{};  ///< first member: translated code finds it at the Tlb's address
-  std::array<Detail, entries> details_{};
+  Zeros<Entry> table_;  ///< first member: translated code finds it at the Tlb's address
+  Zeros<Detail> details_;
   /// Indices of entries that were filled since the last flush. Those of global pages, which most
   /// flushes leave alone, are noted apart; an entry may be in both.
   struct Log {
-    std::array<u16, entries> index{};
-    std::array<bool, entries> noted{};
+    Zeros<u16> index;
+    Zeros<bool> noted;
     unsigned count = 0;
   };
   template <class F>
