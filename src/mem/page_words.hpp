@@ -32,6 +32,7 @@ class PageWords final {
     cow = 1u << 6,        ///< write-protected: its old contents are to be told before a write
     wired = 1u << 7,      ///< never evicted
     ahead = 1u << 8,      ///< was read ahead: who comes here will want what follows
+    leaving = 1u << 9,    ///< the pager is at it; even if it was taken back, it is no victim again yet
   };
   static constexpr unsigned pin_shift = 16;
   static constexpr Word one_pin = 1u << pin_shift;

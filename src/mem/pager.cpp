@@ -26,7 +26,7 @@ bool all_zero(const std::byte* page) {
 /// Evictable: counted in RAM and held by nobody.
 bool idle(PageWords::Word w) {
   return PageWords::state(w) == State::resident && PageWords::pins(w) == 0 &&
-         !(w & PageWords::wired);
+         !(w & (PageWords::wired | PageWords::leaving));
 }
 
 }  // namespace
@@ -73,6 +73,7 @@ bool Pager::ask_ahead(u64 first, u64 pages) {
 void Pager::start(bool confined, const char* name, void (Pager::*body)()) {
   block_async_signals();
   name_this_thread(name);
+  prefer_short_slices();  // a vCPU may wait for it, and others compete for the host
   const auto ok = confined ? confine_this_thread(Confinement::worker) : Result<void>();
   if (ok) return (this->*body)();
   pages_.fail_with(ok.error().message);
@@ -194,6 +195,7 @@ u64 Pager::unmap(u64 first, u64 pages, u64 want, const std::bitset<scan_pages>& 
       }
       Run run{p, 0};
       while (p < end && found < want && run.pages < cluster_pages && victim(p)) {
+        words[p].fetch_or(PageWords::leaving);
         words.set_state(p, State::evicting);
         ++run.pages, ++found, ++p;
       }
@@ -239,7 +241,8 @@ void Pager::write_out(const Run& run) {
   }
 }
 
-/// Gives back what is still unwanted of [first, first + pages).
+/// Gives back what is still unwanted of [first, first + pages). Nobody else has made it unwanted: such a
+/// page would be dropped with what was written before it was taken back.
 void Pager::finish(u64 first, u64 pages, State to) {
   PageWords& words = pages_.words();
   const auto guard = pages_.lock(first);
@@ -247,6 +250,8 @@ void Pager::finish(u64 first, u64 pages, State to) {
     const PageWords::Word w = words[p].load();
     return PageWords::state(w) == State::evicting && PageWords::pins(w) == 0;
   };
+  for (u64 p = first; p < first + pages; ++p)
+    words[p].fetch_and(~PageWords::Word{PageWords::leaving});
   for (u64 p = first; p < first + pages;) {
     u64 n = 0;
     while (p + n < first + pages && unwanted(p + n)) ++n;
@@ -265,7 +270,7 @@ void Pager::give_up(const Run& run) {
   const auto guard = pages_.lock(run.first);
   for (u64 p = run.first; p < run.first + run.pages; ++p) {
     pages_.words()[p].fetch_or(PageWords::modified);
-    pages_.words()[p].fetch_and(~PageWords::Word{PageWords::swap_copy});
+    pages_.words()[p].fetch_and(~PageWords::Word{PageWords::swap_copy | PageWords::leaving});
     if (PageWords::state(pages_.words()[p].load()) == State::evicting)
       pages_.words().set_state(p, State::resident);
   }
