@@ -41,6 +41,7 @@ ControlServer::~ControlServer() {
 void ControlServer::serve() {
   block_async_signals();
   name_this_thread("control");
+  prefer_short_slices();  // who asks is answered soon, however busy the vCPUs keep the host
   if (confined_)
     if (auto ok = confine_this_thread(Confinement::caller); !ok) log_warn("{}", ok.error().message);
   std::vector<pollfd> fds;
