@@ -37,6 +37,7 @@ constexpr option parameters[] = {
     {"rtc-nvram-offset", required_argument, nullptr, opt_nvram_offset},
 };
 constexpr int highest_cpu = 65534;
+constexpr int first_row = 8192;  ///< what getopt returns for an action: nothing like '?' and ':'
 
 tl::unexpected<Error> usage(std::string message) {
   return tl::make_unexpected(Error{EINVAL, std::move(message)});
@@ -152,7 +153,7 @@ bhyve::Result<CtlOptions> parse_ctl_options(int argc, char** argv,
   for (std::size_t i = 0; i < rows.size(); ++i)
     table.push_back({rows[i].name.c_str(),
                      rows[i].argument == OptionRow::Argument::none ? no_argument : required_argument,
-                     nullptr, static_cast<int>(i)});
+                     nullptr, first_row + static_cast<int>(i)});
   table.insert(table.end(), std::begin(parameters), std::end(parameters));
   table.push_back({});
 
@@ -165,9 +166,9 @@ bhyve::Result<CtlOptions> parse_ctl_options(int argc, char** argv,
     if (which == -1) break;
     if (which == '?') return usage(unknown_option(argv[before], rows));
     if (which == ':') return usage(fmt::format("{}: expected an argument", argv[before]));
-    const auto ok = which >= opt_vm
+    const auto ok = which < first_row
                         ? set_parameter(options, which, optarg)
-                        : ask(options, rows[static_cast<std::size_t>(which)], optarg);
+                        : ask(options, rows[static_cast<std::size_t>(which - first_row)], optarg);
     if (!ok) return tl::make_unexpected(ok.error());
   }
   if (optind < argc) return usage(fmt::format("'{}': expected options only", argv[optind]));
