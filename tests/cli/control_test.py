@@ -238,14 +238,17 @@ class Control(CliCase):
                                       "0 memory read 0xfee00020 4 bytes 0"})
 
     def test_example_ends_with_the_vm_it_traces(self):
-        process = self.start_guest(code=out8(0x84, 1) * 3 + SPIN)
+        body = out8(0x84, 1)
+        process = self.start_guest(code=body + b"\xeb" + struct.pack("<b", -len(body) - 2))
         tracing = subprocess.Popen([EXAMPLES / "example_trace_io", "vm"], env=self.env, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(tracing.communicate)
         self.addCleanup(tracing.kill)
+        self.assertIn("port write 0x84", tracing.stdout.readline())  # it looks on
         self.ctl("--force-poweroff")
+        self.assertEqual(tracing.communicate(timeout=30)[1], "")
+        self.assertEqual(tracing.returncode, 0)
         self.assertEqual(process.wait(timeout=30), 1)
-        self.assertEqual(tracing.wait(timeout=30), 0)
 
     def test_completion_knows_devices_and_vms(self):
         self.call("bhyvectl", "--vm=abc", "--create")
