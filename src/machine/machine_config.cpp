@@ -146,6 +146,8 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   reader.read_size("cpu.code_cache", out.cpu.code_cache);
   if (out.cpu.code_cache < MiB || out.cpu.code_cache > GiB)
     reader.refuse(fail(EINVAL, "cpu.code_cache: expected a size from 1M to 1G"));
+  if (out.cpu.executor == "check" && out.resident)
+    reader.refuse(fail(EINVAL, "cpu.executor=check: not with memory.resident, whose pages come and go"));
   if (engine == "kvm")
     reader.refuse(fail(ENOTSUP, "engine=kvm: not available in this build; expected auto or soft"));
   return reader.result();

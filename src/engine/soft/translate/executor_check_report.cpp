@@ -15,9 +15,10 @@ std::string hex(const u8* bytes, unsigned n) {
   return text;
 }
 
-std::string disassembled(const u8* bytes, unsigned available, u64 address, unsigned& length) {
+std::string disassembled(const u8* bytes, unsigned available, u64 address, unsigned& length,
+                         ZydisMachineMode mode = ZYDIS_MACHINE_MODE_LONG_64) {
   ZydisDisassembledInstruction insn;
-  if (ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, address, bytes, available, &insn))) {
+  if (ZYAN_SUCCESS(ZydisDisassembleIntel(mode, address, bytes, available, &insn))) {
     length = insn.info.length;
     return insn.text;
   }
@@ -39,7 +40,9 @@ constexpr const char* names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rs
 /// others than the host's instruction.
 u8 ExecutorCheck::undefined_flags(unsigned end) const {
   ZydisDecoder decoder;
-  ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+  const bool code32 = block_->code_size == CodeSize::bits32;
+  ZydisDecoderInit(&decoder, code32 ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LONG_64,
+                   code32 ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
   const auto mask = [](ZydisAccessedFlagsMask eflags) {
     constexpr u32 overflow = 1u << 11;
     return static_cast<u8>((eflags & flag::all & ~u32{flag::of}) | (eflags & overflow ? flag::of : 0u));
@@ -72,7 +75,9 @@ void ExecutorCheck::report_code(unsigned end, bool left) const {
     const u8* bytes = block_->raw() + i.offset;
     const bool compared = n >= first_ && (left ? n <= way_.end : n < end);
     log_error("{} {:016x}  {:<30} {}", compared ? '*' : ' ', start_rip_ + i.offset, hex(bytes, i.length),
-              disassembled(bytes, i.length, start_rip_ + i.offset, length));
+              disassembled(bytes, i.length, start_rip_ + i.offset, length,
+                           block_->code_size == CodeSize::bits32 ? ZYDIS_MACHINE_MODE_LEGACY_32
+                                                                 : ZYDIS_MACHINE_MODE_LONG_64));
   }
   log_error("host code");
   for (unsigned at = 0; at < code_bytes_;) {
