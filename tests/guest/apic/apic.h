@@ -100,10 +100,10 @@ INLINE void open_window(void) {
   for (int i = 0; i < 100; ++i) pause();
   cli();
 }
-// True once *counter is `wanted`; false when it took more than ten seconds.
+// True once *counter has come to `wanted`; false when it took more than ten seconds.
 INLINE int await(volatile u64* counter, u64 wanted) {
   const u64 end = rdtsc() + 10 * tsc_hz();
-  while (*counter != wanted)
+  while (*counter < wanted)  // ticks that a busy host was late with come one after the other
     if (rdtsc() > end) return 0;
     else pause();
   return 1;
