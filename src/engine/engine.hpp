@@ -63,6 +63,7 @@ struct CpuConfig final {
   std::string executor = "translate";  ///< interp, translate, check: how the soft engine executes
   u32 translate_after = 12;          ///< executions that make a block hot
   u64 code_cache = 64 * MiB;         ///< bytes of translated code of all vCPUs together
+  bool perf_map = false;             ///< tell perf(1) the names of translated code
 };
 
 /// A CPU engine bound to one VM.

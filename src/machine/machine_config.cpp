@@ -144,6 +144,7 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   reader.read_word("cpu.hypervisor", out.cpu.hypervisor, {"bhyve", "kvm", "none"});
   reader.read_word("cpu.executor", out.cpu.executor, {"interp", "translate", "check"});
   reader.read_size("cpu.code_cache", out.cpu.code_cache);
+  reader.read("cpu.perf_map", out.cpu.perf_map);
   if (out.cpu.code_cache < MiB || out.cpu.code_cache > GiB)
     reader.refuse(fail(EINVAL, "cpu.code_cache: expected a size from 1M to 1G"));
   if (out.cpu.executor == "check" && out.resident)

@@ -2,6 +2,10 @@
 // show: that code is translated at all, that exits get linked, and that translations go.
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "configurations.hpp"
@@ -103,6 +107,26 @@ TEST_F(TranslatorTest, CodeThatIsRewrittenBeforeItIsHotIsNotTranslated) {
   auto counters = run(rewriting(2));
   EXPECT_EQ(state.gpr[3], 5050u);
   EXPECT_LE(counters["soft: translations thrown away"], 1u);
+}
+
+TEST_F(TranslatorTest, NamesOfTranslatedCodeAreToldToPerf) {
+  Program p;
+  p.bytes({0x31, 0xdb, 0xb9}).word(100);                  // xor ebx, ebx; mov ecx, 100
+  p.bytes({0x48, 0x01, 0xcb, 0xff, 0xc9, 0x75, 0xf9});    // add rbx, rcx; dec ecx; jnz
+  p.end();
+  engine::CpuConfig cpu;
+  cpu.perf_map = true;
+  auto counters = run(p, cpu);
+  const std::filesystem::path path = "/tmp/perf-" + std::to_string(::getpid()) + ".map";
+  std::ifstream map(path);
+  u64 lines = 0, loops = 0;
+  for (std::string address, bytes, name; map >> address >> bytes >> name; ++lines) {
+    EXPECT_GT(std::stoull(bytes, nullptr, 16), 0u);
+    loops += name == "guest_100007";
+  }
+  EXPECT_EQ(lines, counters["soft: blocks translated"]);
+  EXPECT_GE(loops, 1u);
+  std::filesystem::remove(path);
 }
 
 TEST_F(TranslatorTest, AFullCacheBeginsAnew) {

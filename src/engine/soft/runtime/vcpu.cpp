@@ -208,8 +208,10 @@ void SoftVcpu::statistics(const StatSink& sink) const {
 class SoftEngine final : public engine::Engine {
  public:
   SoftEngine(mem::Vmspace& space, std::unique_ptr<CpuModel> model, u32 vcpus,
-             const SoftVm::Translation& how)
-      : vm_(space, std::move(model), vcpus, how), vcpus_(vcpus) {}
+             const SoftVm::Translation& how, std::unique_ptr<PerfMap> perf_map)
+      : vm_(space, std::move(model), vcpus, how), vcpus_(vcpus) {
+    vm_.perf_map = std::move(perf_map);
+  }
   [[nodiscard]] std::string_view name() const override { return "soft"; }
   [[nodiscard]] Result<std::unique_ptr<engine::EngineVcpu>> create_vcpu(
       VcpuId id, engine::Client& client) override {
@@ -233,7 +235,13 @@ Result<std::unique_ptr<engine::Engine>> make_soft_engine(mem::Vmspace& space,
   how.cache_bytes = config.executor == "interp" ? 0 : config.code_cache / vcpus;
   how.after = config.translate_after;
   how.check = config.executor == "check";
-  return std::make_unique<SoftEngine>(space, std::move(*model), vcpus, how);
+  std::unique_ptr<PerfMap> perf_map;
+  if (config.perf_map) {
+    auto made = PerfMap::create();
+    if (!made) return tl::make_unexpected(made.error());
+    perf_map = std::move(*made);
+  }
+  return std::make_unique<SoftEngine>(space, std::move(*model), vcpus, how, std::move(perf_map));
 }
 
 }  // namespace bhyve::soft

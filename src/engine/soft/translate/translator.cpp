@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include <fmt/format.h>
+
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/replay/replay.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
@@ -182,6 +184,7 @@ bool Translator::translate(Block& block, bool plain) {
     t.second_page_tag = emitter.second_page_tag;
   }
   (plain ? block.plain : block.translation) = &t;
+  if (PerfMap* map = cpu_.vm().perf_map.get()) map->add(t.code, t.bytes, fmt::format("guest_{:x}", cpu_.rip));
   ++counters.blocks;
   counters.insns += block.count;
   counters.bytes += t.bytes + emitter.cold_bytes();
