@@ -3,12 +3,12 @@
  * GS, and the same bytes as 64-bit code (SDM vol. 1, 3.3.4, 3.3.7; vol. 2, 2.2.1). */
 #include "guest.h"
 
-u32 sums(u32), wraps(u32), based(u32), limited(u32), either(u32), upper(u32), fills(u32);
+u32 code_write(u32), sums(u32), wraps(u32), based(u32), limited(u32), either(u32), upper(u32), fills(u32);
 u32 cell = 7, words[4] = {1, 2, 3, 4}, filled[64];
 asm(R"(
   .text
   .code32
-  .globl sums, wraps, based, limited, either, upper, fills
+  .globl code_write, sums, wraps, based, limited, either, upper, fills
 sums:                      # ebx: how often
   push %esi
   xor %eax, %eax
@@ -61,6 +61,10 @@ upper:                     # upper halves of registers do not count, and are gon
   lea 4(%ebx), %ecx
   add (%ecx), %eax
   lret
+code_write:                # ebx: an address, which CS lets be read only
+  mov %cs:(%ebx), %eax
+  movl $1, %cs:(%ebx)
+  lret
 fills:                     # ebx: where
   mov %ebx, %edi
   mov $64, %ecx
@@ -88,6 +92,8 @@ static NOINLINE u64 far_call(u32 (*fn)(u32), u64 arg, u16 selector, u64 rax) {
 static u64 call32(u32 (*fn)(u32), u64 arg) { return (u32)far_call(fn, arg, SEL_CODE32, 0); }
 static void call_limited(u64 selector) { (void)call32(limited, selector); }
 
+static void call_code_write(u64 at) { (void)call32(code_write, at); }
+
 static u64 data_segment(u32 base, u32 limit, int granular) {
   return 0x0040930000000000ull | (granular ? 1ull << 55 : 0) | (limit & 0xffff) | (u64)(limit >> 16 & 15) << 48 |
          (u64)(base & 0xffffff) << 16 | (u64)(base >> 24) << 56;
@@ -111,6 +117,8 @@ void test(void) {
     const struct Trap t = try_call(call_limited, SEL_FREE + 8);
     CHECK_EQ(t.vector, VEC_GP);
     CHECK_EQ(t.cs, SEL_CODE32);
+    CHECK_EQ(try_call(call_code_write, (u64)words).vector, VEC_GP);
+    CHECK_EQ(words[0], 1);
     CHECK_EQ(far_call(either, 0, SEL_CODE64, 0x1ffffffff), 0x200000000);
     CHECK_EQ((u32)far_call(either, 0, SEL_CODE32, 0x1ffffffff), 0xffffffff);
     CHECK_EQ(call32(upper, (u64)words | 0xabcd00000000), 3);

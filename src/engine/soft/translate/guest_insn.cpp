@@ -574,6 +574,7 @@ bool three_in_memory(const GuestInsn& g) {
 }  // namespace
 
 GuestInsn classify(const Insn& insn, const u8* bytes, bool code32) {
+  constexpr auto code_segment = static_cast<u8>(x86::Seg::cs);  // flat, but nobody may write there
   GuestInsn g;
   g.code32 = code32;
   g.insn = &insn;
@@ -604,7 +605,7 @@ GuestInsn classify(const Insn& insn, const u8* bytes, bool code32) {
   if (g.kind == Kind::copy && three_in_memory(g)) g.kind = Kind::callout;
   const bool address_only = g.kind == Kind::nothing;
   if (g.kind != Kind::callout && !address_only && g.memory() &&
-      (code32 ? insn.address_size != 2 : insn.ea != Ea::flat64))
+      (code32 ? insn.address_size != 2 || insn.seg == code_segment : insn.ea != Ea::flat64))
     g.kind = Kind::callout;
   if (code32 && (is_callout32(g) || ignores_w(g))) g.kind = Kind::callout;
   if (g.kind == Kind::callout) g.reads = g.writes = flag::all;
