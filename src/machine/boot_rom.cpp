@@ -50,6 +50,9 @@ Result<void> map_boot_rom(mem::Vmspace& space, const std::string& path,
     auto file = read_image("bootrom variables", variables);
     if (!file) return tl::make_unexpected(file.error());
     store = std::move(*file);
+    if (rom->bytes.size() + store->bytes.size() > largest)
+      return fail(EINVAL, "{}: {} bytes, expected at most 16 MiB together with the ROM", store->what,
+                  store->bytes.size());
   }
   const Gpa at = platform::layout::highmem_base - rom->bytes.size();
   if (auto ok = map_file(space, at, *rom, mem::Prot::rx, "bootrom"); !ok) return ok;
