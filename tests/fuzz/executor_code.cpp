@@ -3,25 +3,22 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/diff_random.hpp"
+
 namespace bhyve::fuzz {
 namespace {
 
-/// SplitMix64.
+/// The generator of the differential tests, in the widths that code is made of.
 class Random final {
  public:
-  explicit Random(u64 seed) : state_(seed) {}
-  u64 next() {
-    u64 z = state_ += 0x9e37'79b9'7f4a'7c15;
-    z = (z ^ z >> 30) * 0xbf58'476d'1ce4'e5b9;
-    z = (z ^ z >> 27) * 0x94d0'49bb'1331'11eb;
-    return z ^ z >> 31;
-  }
-  unsigned below(unsigned n) { return static_cast<unsigned>(next() % n); }
-  bool one_in(unsigned n) { return below(n) == 0; }
+  explicit Random(u64 seed) : source_(seed) {}
+  u64 next() { return source_.next(); }
+  unsigned below(unsigned n) { return static_cast<unsigned>(source_.below(n)); }
+  bool one_in(unsigned n) { return source_.one_in(n); }
   u8 byte() { return static_cast<u8>(next()); }
 
  private:
-  u64 state_;
+  test::diff::Random source_;
 };
 
 /// Programs are lists of pieces; branches name the piece that they go to.
