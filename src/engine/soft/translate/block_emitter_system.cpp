@@ -117,12 +117,12 @@ void BlockEmitter::emit_pushf(const GuestInsn& g) {
   c_.rm(0x0b, host::s0, state(t_.offset(t_.cpu().sysflags)));
   c_.alu_imm(op::and_, host::s0, static_cast<i32>(~(rfl::rf | rfl::vm)));
   c_.store(image, host::s0);
-  const HostMem to = stack_operand(g, -8, true);
+  const HostMem to = stack_operand(g, -g.word(), true);
   c_.lea(host::s1, to);
   held_ = BlockWindows::none;
   c_.load(host::s0, image);
   c_.store({host::s1}, host::s0);
-  c_.lea(host::guest_rsp, {host::guest_rsp, -8});
+  move_rsp(-g.word());
 }
 
 }  // namespace bhyve::soft

@@ -24,8 +24,8 @@ class Cpu;
 /// block: exits are never linked, and an indirect jump that finds its target ends in Thunks::exit_jump.
 /// vCPUs take turns (Turns).
 ///
-/// What kernels execute on each entry (CLI, SWAPGS, RDTSC ...) has its handler too: TranslatedFrame::rights
-/// are none then.
+/// What kernels execute on each entry (CLI, SWAPGS, RDTSC ...) has its handler too: of TranslatedFrame::rights
+/// only that to FS and GS is given then.
 ///
 /// Flags that the translator holds for dead are inverted before the translation runs, so what reads them
 /// all the same is found out. What devices store meanwhile may make the two differ: the interpreter then
