@@ -61,6 +61,7 @@ struct CpuConfig final {
   u64 tsc_hz = 0;                    ///< frequency told by CPUID 15h/16h
   u64 apic_timer_hz = 0;             ///< crystal clock; whole MHz
   std::string executor = "translate";  ///< interp, translate, check: how the soft engine executes
+  std::string speculation = "fast";    ///< fast, safe: translated code masks what a failed check would reach
   u32 translate_after = 12;          ///< executions that make a block hot
   u64 code_cache = 64 * MiB;         ///< bytes of translated code of all vCPUs together
   bool perf_map = false;             ///< tell perf(1) the names of translated code

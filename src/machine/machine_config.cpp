@@ -143,6 +143,7 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   reader.read("cpu.features", out.cpu.features);
   reader.read_word("cpu.hypervisor", out.cpu.hypervisor, {"bhyve", "kvm", "none"});
   reader.read_word("cpu.executor", out.cpu.executor, {"interp", "translate", "check"});
+  reader.read_word("cpu.speculation", out.cpu.speculation, {"fast", "safe"});
   reader.read_size("cpu.code_cache", out.cpu.code_cache);
   reader.read("cpu.perf_map", out.cpu.perf_map);
   if (out.cpu.code_cache < MiB || out.cpu.code_cache > GiB)

@@ -25,6 +25,14 @@ Result<std::unique_ptr<engine::Engine>> make_soft_translate(mem::Vmspace& space,
   return soft::make_soft_engine(space, translated, vcpus);
 }
 
+/// The same with checks that hold for speculative execution, too.
+Result<std::unique_ptr<engine::Engine>> make_soft_safe(mem::Vmspace& space,
+                                                       const engine::CpuConfig& config, u32 vcpus) {
+  engine::CpuConfig masked = config;
+  masked.speculation = "safe";
+  return make_soft_translate(space, masked, vcpus);
+}
+
 /// Every block is translated, and interpreted first to compare the two.
 Result<std::unique_ptr<engine::Engine>> make_soft_check(mem::Vmspace& space,
                                                         const engine::CpuConfig& config, u32 vcpus) {

@@ -4,8 +4,11 @@
 
 #include <unistd.h>
 
+#include <Zydis/Zydis.h>
+
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 
 #include "configurations.hpp"
@@ -42,7 +45,9 @@ class Program final {
 
 class TranslatorTest : public ::testing::Test {
  protected:
-  std::map<std::string, u64, std::less<>> run(const Program& program, engine::CpuConfig cpu = {}) {
+  /// `look`: while the code exists.
+  std::map<std::string, u64, std::less<>> run(const Program& program, engine::CpuConfig cpu = {},
+                                              const std::function<void()>& look = [] {}) {
     const Configuration* configuration = find_configuration("soft-translate");
     TestMachine machine(*configuration, {.cpu = cpu});
     machine.write(code_at, program.code());
@@ -55,6 +60,7 @@ class TranslatorTest : public ::testing::Test {
     machine.vcpu(0).statistics([&](std::string_view text, u64 value) {
       counters[std::string(text)] = value;
     });
+    look();
     return counters;
   }
   engine::VcpuState state;
@@ -127,6 +133,64 @@ TEST_F(TranslatorTest, NamesOfTranslatedCodeAreToldToPerf) {
   EXPECT_EQ(lines, counters["soft: blocks translated"]);
   EXPECT_GE(loops, 1u);
   std::filesystem::remove(path);
+}
+
+/// Look-ups in the translated code that the map for perf lists, and how many of them mask what they check.
+struct Checks {
+  unsigned all = 0, masked = 0;
+};
+
+Checks checks_in_translated_code() {
+  const std::filesystem::path path = "/tmp/perf-" + std::to_string(::getpid()) + ".map";
+  std::ifstream map(path);
+  Checks checks;
+  ZydisDecoder decoder;
+  ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+  for (std::string address, bytes, name; map >> address >> bytes >> name;) {
+    const auto* code = reinterpret_cast<const u8*>(std::stoull(address, nullptr, 16));
+    std::span<const u8> left(code, std::stoull(bytes, nullptr, 16));
+    ZydisDecodedInstruction insn, before{};
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    bool checked = false;  // the last instructions were cmp r10, offset; jae
+    while (!left.empty() && ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, left.data(), left.size(), &insn, operands))) {
+      checks.masked += checked && insn.mnemonic == ZYDIS_MNEMONIC_CMOVNB &&
+                       operands[0].reg.value == ZYDIS_REGISTER_R10 &&
+                       operands[1].mem.base == ZYDIS_REGISTER_RSP;
+      checked = insn.mnemonic == ZYDIS_MNEMONIC_JNB && before.mnemonic == ZYDIS_MNEMONIC_CMP && before.opcode == 0x81;
+      checks.all += checked;
+      before = insn;
+      left = left.subspan(insn.length);
+    }
+  }
+  std::filesystem::remove(path);
+  return checks;
+}
+
+/// A loop with a look-up alone, a window of two, one of the stack with CALL and RET, and SSE.
+Program accessing() {
+  Program p;
+  p.bytes({0xb9}).word(100).bytes({0xbe}).word(0x20'0000);   // mov ecx, 100; mov esi, 200000h
+  p.bytes({0x0f, 0x20, 0xe0, 0x66, 0x0d, 0x00, 0x06, 0x0f, 0x22, 0xe0});  // CR4.OSFXSR, OSXMMEXCPT
+  p.bytes({0xe8}).word(10);                                   // loop: call f
+  p.bytes({0x8b, 0x04, 0x8e, 0xff, 0xc9, 0x75, 0xf4});        // mov eax, [rsi + rcx * 4]; dec ecx; jnz
+  p.bytes({0xeb, 0x11, 0x90});                                // jmp over
+  p.bytes({0x53, 0x8b, 0x06, 0x89, 0x46, 0x08});              // f: push rbx; mov eax, [rsi]; mov [rsi + 8], eax
+  p.bytes({0x0f, 0x10, 0x06, 0x0f, 0x11, 0x46, 0x10});        // movups xmm0, [rsi]; movups [rsi + 16], xmm0
+  p.bytes({0x5b, 0xc3, 0x90, 0x90});                          // pop rbx; ret
+  return p.end();
+}
+
+TEST_F(TranslatorTest, SafeChecksMaskWhatTheyLookUp) {
+  engine::CpuConfig cpu;
+  cpu.perf_map = true;
+  Checks fast, safe;
+  (void)run(accessing(), cpu, [&] { fast = checks_in_translated_code(); });
+  cpu.speculation = "safe";
+  (void)run(accessing(), cpu, [&] { safe = checks_in_translated_code(); });
+  EXPECT_GE(fast.all, 3u);
+  EXPECT_EQ(fast.masked, 0u);
+  EXPECT_GE(safe.all, fast.all);
+  EXPECT_EQ(safe.masked, safe.all);
 }
 
 TEST_F(TranslatorTest, AFullCacheBeginsAnew) {

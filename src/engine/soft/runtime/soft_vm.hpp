@@ -28,6 +28,7 @@ class SoftVm final : public mem::CodePages::Observer {
   struct Translation {
     usize cache_bytes = 0;  ///< of translated code a vCPU may have
     u32 after = 24;         ///< executions that make a block hot
+    bool mask = false;      ///< checks in translated code hold for speculative execution, too
     bool check = false;     ///< translated blocks are interpreted first and compared (ExecutorCheck)
   };
   /// With the interpreter alone.

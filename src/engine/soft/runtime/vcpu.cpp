@@ -234,6 +234,7 @@ Result<std::unique_ptr<engine::Engine>> make_soft_engine(mem::Vmspace& space,
   SoftVm::Translation how;
   how.cache_bytes = config.executor == "interp" ? 0 : config.code_cache / vcpus;
   how.after = config.translate_after;
+  how.mask = config.speculation == "safe";
   how.check = config.executor == "check";
   std::unique_ptr<PerfMap> perf_map;
   if (config.perf_map) {

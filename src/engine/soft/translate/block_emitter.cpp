@@ -1,12 +1,13 @@
 #include "engine/soft/translate/block_emitter.hpp"
 
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/runtime/soft_vm.hpp"
 
 namespace bhyve::soft {
 
 BlockEmitter::BlockEmitter(Translator& translator)
     : t_(translator), c_(nullptr, nullptr), other_(nullptr, nullptr),
-      bmi2_(__builtin_cpu_supports("bmi2") != 0) {
+      bmi2_(__builtin_cpu_supports("bmi2") != 0), mask_(translator.cpu().vm().translation.mask) {
   const Cpu& cpu = t_.cpu();
   page_ = t_.offset(cpu.frame.page);
   key_ = t_.offset(cpu.frame.key);
@@ -19,6 +20,7 @@ BlockEmitter::BlockEmitter(Translator& translator)
   stack_addend_ = t_.offset(cpu.frame.stack_addend);
   slot_ = t_.offset(cpu.frame.slot);
   temporary_ = t_.offset(cpu.frame.temporary);
+  zero_ = t_.offset(cpu.frame.zero);
   gpr_ = t_.offset(cpu.gpr);
   jumps_ = t_.offset(cpu.translated.jumps);
   flags_ = t_.offset(cpu.flags);
@@ -68,7 +70,7 @@ void BlockEmitter::analyse() {
     if (goes) continue;
     live = static_cast<u8>(g.reads | (live & ~g.writes));
   }
-  if (!plain_) windows_.analyse(g_);
+  if (!plain_) windows_.analyse(g_, !mask_);
 }
 
 void BlockEmitter::emit_callout(const GuestInsn& g) {

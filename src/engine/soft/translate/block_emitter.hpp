@@ -52,6 +52,9 @@ class BlockEmitter final {
   /// s0 = linear address -> [s0 + s1] is the operand in host memory, or the slow path runs.
   void check(const GuestInsn& g, unsigned size, bool write);
   void find_entry();
+  /// s0 is an offset: leaves for `cold` where it is `end` or more. Returns the place of the jump. With
+  /// cpu.speculation=safe, s0 is 0 behind it wherever a processor runs past the jump nevertheless.
+  [[nodiscard]] u8* leave_unless_below(u32 end);
   /// Whether the access lies in a window. The window's check comes with its first access and may leave
   /// to a plain translation; flags that are still needed are in memory after that.
   [[nodiscard]] bool windowed(const GuestInsn& g, const BlockWindows::Access& a);
@@ -190,10 +193,11 @@ class BlockEmitter final {
   bool in_host_ = false, in_memory_ = true;  ///< where valid flags are
   u8 open_gates_ = 0;           ///< gates that were looked at since the last callout
   bool bmi2_;
+  bool mask_;                   ///< cpu.speculation=safe
   bool plain_ = false;
   bool code32_ = false;         ///< addresses and stack operands have four bytes
   i32 page_, key_, tlb_, flags_, poll_, gates_, rights_, linear_, stack_key_, stack_addend_, slot_,
-      temporary_, gpr_, jumps_;
+      temporary_, zero_, gpr_, jumps_;
 };
 
 }  // namespace bhyve::soft

@@ -60,6 +60,13 @@ void BlockEmitter::find_entry() {
   c_.rm(0x03, host::s1, state(tlb_));
 }
 
+u8* BlockEmitter::leave_unless_below(u32 end) {
+  c_.alu_imm(op::cmp, host::s0, static_cast<i32>(end));
+  u8* jump = c_.jump_if(cc::ae);
+  if (mask_) c_.rm(0x0f40 | cc::ae, host::s0, state(zero_));  // no processor predicts a CMOV (docs/isolation.md)
+  return jump;
+}
+
 void BlockEmitter::check(const GuestInsn& g, unsigned size, bool write) {
   Cold cold{Cold::Kind::missed};
   cold.retry = c_.at();
@@ -69,8 +76,7 @@ void BlockEmitter::check(const GuestInsn& g, unsigned size, bool write) {
   cold.size = g.masked ? TranslatorHelpers::by_handler : static_cast<u8>(size);
   find_entry();
   c_.rm(0x03, host::s0, {host::s1, write ? entry_write : entry_read});
-  c_.alu_imm(op::cmp, host::s0, static_cast<i32>(page_size - size));
-  cold.from = c_.jump_if(cc::a);
+  cold.from = leave_unless_below(static_cast<u32>(page_size - size + 1));
   cold_.push_back(cold);
   if (g.locks() && size > 1) {  // across a cache line no host instruction may lock (BusLock)
     c_.byte(0x41), c_.byte(0xf6);  // test s0b, size - 1
@@ -103,9 +109,15 @@ void BlockEmitter::check_window(const GuestInsn& g, const BlockWindows::Access& 
   } else {
     find_entry();
     c_.rm(0x03, host::s0, {host::s1, w.write ? entry_write : entry_read});
-    c_.alu_imm(op::cmp, host::s0, room);
-    cold.from = c_.jump_if(cc::a);
-    c_.load(host::s1, {host::s1, entry_addend});
+    cold.from = leave_unless_below(static_cast<u32>(room + 1));
+    if (mask_) {  // the addend that makes the window's first byte the masked one
+      c_.load(host::s1, {host::s1, entry_host});
+      c_.rr(0x03, host::s1, host::s0);
+      c_.rr(0x2b, host::s1, host::of_guest[a.base]);
+      c_.alu_imm(op::sub, host::s1, static_cast<i32>(a.low));
+    } else {
+      c_.load(host::s1, {host::s1, entry_addend});
+    }
     c_.store(state(slot_ + w.slot * 8), host::s1);
     held_ = a.window;
   }

@@ -11,7 +11,7 @@ namespace {
 constexpr unsigned rsp = 4, rbp = 5;
 }
 
-void BlockWindows::analyse(const std::vector<GuestInsn>& insns) {
+void BlockWindows::analyse(const std::vector<GuestInsn>& insns, bool frame_stack) {
   operand_.assign(insns.size(), {});
   stack_.assign(insns.size(), {});
   open_.clear();
@@ -23,7 +23,7 @@ void BlockWindows::analyse(const std::vector<GuestInsn>& insns) {
     note_stack(n, insns[n]);
     note_effects(insns[n]);
   }
-  choose();
+  choose(frame_stack);
 }
 
 void BlockWindows::forget_all() {
@@ -106,9 +106,9 @@ void BlockWindows::note_effects(const GuestInsn& g) {
 }
 
 /// Which windows are worth it. Later ones than there are slots for are not.
-void BlockWindows::choose() {
+void BlockWindows::choose(bool frame_stack) {
   unsigned slots = 0;
-  bool stack_used = false;
+  bool stack_used = !frame_stack;
   kept_.assign(windows_.size(), 0);
   for (unsigned w = 0; w < windows_.size(); ++w) {
     Window& window = windows_[w];

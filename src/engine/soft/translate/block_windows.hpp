@@ -34,8 +34,8 @@ class BlockWindows final {
     i64 low = 0;   ///< of the window from the origin, less where the base register is: for the check
   };
 
-  /// Forgets the block before.
-  void analyse(const std::vector<GuestInsn>& insns);
+  /// Forgets the block before. `frame_stack`: the first window of the stack is where the frame keeps it.
+  void analyse(const std::vector<GuestInsn>& insns, bool frame_stack);
 
   /// Of the memory operand. For CALL with one: the stack is accessed as well, see stack().
   [[nodiscard]] const Access& operand(unsigned n) const { return operand_[n]; }
@@ -60,7 +60,7 @@ class BlockWindows final {
   void note_operand(unsigned n, const GuestInsn& g);
   void note_stack(unsigned n, const GuestInsn& g);
   void note_effects(const GuestInsn& g);
-  void choose();
+  void choose(bool frame_stack);
 
   static constexpr i64 limit = 1024;  ///< bytes: a longer window would seldom fit into a page
   std::array<Value, 16> values_{};

@@ -122,7 +122,7 @@ class HostCode final {
 
 /// Condition codes and ALU numbers that the emitters use by name.
 namespace cc {
-inline constexpr unsigned e = 4, ne = 5, a = 7, be = 6, z = 4, nz = 5, ae = 3;
+inline constexpr unsigned e = 4, ne = 5, a = 7, be = 6, z = 4, nz = 5, ae = 3, b = 2;
 }
 namespace op {
 inline constexpr unsigned add = 0, or_ = 1, and_ = 4, sub = 5, xor_ = 6, cmp = 7;

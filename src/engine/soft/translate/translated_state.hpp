@@ -35,6 +35,7 @@ struct TranslatedFrame final {
   u64 linear = 0;         ///< address that missed the TLB; operand address of an x87 instruction
   std::array<u64, 4> slot{};       ///< addends of windows (BlockWindows), within a block
   std::array<u64, 2> temporary{};  ///< within an instruction
+  u64 zero = 0;              ///< always: what a failed check's offset is masked to
 
   static constexpr u64 no_stack = u64{1} << 63;  ///< no canonical address has a key like that
 };

@@ -30,6 +30,7 @@ Step Translator::run() {
   pending_ = no_exit;
   cpu_.current_ = nullptr;
   ++counters.entries;
+  if (cpu_.vm().translation.mask) cpu_.fpu.unpark();  // TranslatorHelpers::Live says why
   const u32 code = reinterpret_cast<Enter>(reinterpret_cast<u64>(thunks_.enter))(
       &cpu_, entry_);
   left_within_ = false;

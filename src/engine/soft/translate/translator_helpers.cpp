@@ -11,6 +11,12 @@ void TranslatorHelpers::begin(Cpu& cpu, const Insn& insn, u32 descriptor) {
   cpu.current_ = &insn;
 }
 
+bool TranslatorHelpers::goes_on(u64 result) {
+  return result == 0 || result == static_cast<u64>(LeaveCode::executed) || result > page_size;
+}
+
+void TranslatorHelpers::make_live(Cpu& cpu) { cpu.fpu.unpark(); }
+
 /// A branch, or the end of an instruction after which the world has to be looked at anew: mostly there
 /// is nothing to see, and translated code goes on at Cpu::rip.
 u64 TranslatorHelpers::go_on(Cpu& cpu, Step step) {

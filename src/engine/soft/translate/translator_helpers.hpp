@@ -34,7 +34,22 @@ struct TranslatorHelpers final {
   /// index in `temporary`. 0: it will find it now, the target is in `linear`.
   static u64 jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor);
 
+  /// The helper for cpu.speculation=safe, where translated code may run past the test of a gate: what is in
+  /// the host's vector registers is then the guest's own, never what C++ left there.
+  template <auto helper>
+  struct Live;
+  template <class... Rest, u64 (*helper)(Cpu&, Rest...)>
+  struct Live<helper> final {
+    static u64 call(Cpu& cpu, Rest... rest) {
+      const u64 result = helper(cpu, rest...);
+      if (goes_on(result)) make_live(cpu);
+      return result;
+    }
+  };
+
  private:
+  static bool goes_on(u64 result);
+  static void make_live(Cpu& cpu);
   /// What follows an instruction that came to `step`, other than Step::next.
   static u64 go_on(Cpu& cpu, Step step);
   static u64 missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor, bool write);

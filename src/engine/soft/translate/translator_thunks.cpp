@@ -2,6 +2,7 @@
 #include <cstddef>
 
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/translate/host_code.hpp"
 #include "engine/soft/translate/translator.hpp"
 #include "engine/soft/translate/translator_helpers.hpp"
@@ -13,9 +14,9 @@ namespace {
 constexpr u8 callee_saved[] = {host::rbx, host::rbp, host::r12, host::r13, host::r14, host::r15};
 
 using Helper = const void*;
-template <class F>
-Helper helper(F* function) {
-  return reinterpret_cast<Helper>(function);
+template <auto function>
+Helper helper(bool live) {
+  return reinterpret_cast<Helper>(live ? &TranslatorHelpers::Live<function>::call : function);
 }
 
 }  // namespace
@@ -217,6 +218,7 @@ class Translator::ThunkWriter final {
 void Translator::emit_thunks() {
   HostCode c(cache_.begin(), cache_.end());
   ThunkWriter w(c, *this);
+  const bool live = cpu_.vm().translation.mask;
   thunks_.enter = w.enter();
   thunks_.leave = w.leave();
   thunks_.exit_unlinked = w.leaving(LeaveCode::unlinked);
@@ -224,11 +226,11 @@ void Translator::emit_thunks() {
   thunks_.exit_here = w.leaving(LeaveCode::here);
   thunks_.trap = w.trap();
   thunks_.exit_jump = w.exit_jump();
-  thunks_.callout = w.callout(helper(&TranslatorHelpers::callout));
-  thunks_.callout_live = w.callout(helper(&TranslatorHelpers::callout_live));
-  thunks_.read_missed = w.missed(helper(&TranslatorHelpers::read_missed));
-  thunks_.write_missed = w.missed(helper(&TranslatorHelpers::write_missed));
-  thunks_.jump_missed = w.jump_missed(helper(&TranslatorHelpers::jump_missed));
+  thunks_.callout = w.callout(helper<&TranslatorHelpers::callout>(live));
+  thunks_.callout_live = w.callout(helper<&TranslatorHelpers::callout_live>(live));
+  thunks_.read_missed = w.missed(helper<&TranslatorHelpers::read_missed>(live));
+  thunks_.write_missed = w.missed(helper<&TranslatorHelpers::write_missed>(live));
+  thunks_.jump_missed = w.jump_missed(helper<&TranslatorHelpers::jump_missed>(live));
   thunks_.stack_missed = w.stack_missed();
   cache_.commit(c.size());
   thunk_bytes_ = cache_.used();
