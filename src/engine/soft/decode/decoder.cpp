@@ -82,7 +82,6 @@ bool ends(const Decoded& d) {
   }
   switch (d.info.mnemonic) {
     case ZYDIS_MNEMONIC_HLT:
-    case ZYDIS_MNEMONIC_STI:
     case ZYDIS_MNEMONIC_IRET:
     case ZYDIS_MNEMONIC_IRETD:
     case ZYDIS_MNEMONIC_IRETQ:
