@@ -90,6 +90,8 @@ class Cpu final {
   [[nodiscard]] u64 rflags() const;
   /// Sets RFLAGS (no privilege rules). Kicks the interrupt check when IF becomes 1.
   void set_rflags(u64 value);
+  /// The same without what is derived from them: set_cpl() or update_mode() follows.
+  void load_rflags(u64 value);
   [[nodiscard]] bool interrupts_enabled() const { return sysflags & x86::rflags::if_; }
 
   // ---- modes ------------------------------------------------------------------------------

@@ -64,10 +64,14 @@ u64 Cpu::rflags() const {
   return v;
 }
 
-void Cpu::set_rflags(u64 value) {
+void Cpu::load_rflags(u64 value) {
   flags = static_cast<PackedFlags>((value & 0xd5) << 8 | (value >> 11 & 1));
   sysflags = (value & ~rflags::arithmetic) | rflags::fixed1;
   if (window_ && (sysflags & rflags::if_)) request_check();
+}
+
+void Cpu::set_rflags(u64 value) {
+  load_rflags(value);
   update_mode();
 }
 

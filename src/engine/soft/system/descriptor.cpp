@@ -74,12 +74,6 @@ void commit_segment(Cpu& cpu, Seg seg, const Segment& value) {
   cpu.update_segments();
 }
 
-void commit_code(Cpu& cpu, const Segment& cs, unsigned cpl, u64 rip) {
-  cpu.s.seg[static_cast<u8>(Seg::cs)] = cs;
-  cpu.set_cpl(cpl);  // derives the mode and all segment bases
-  cpu.rip = rip;
-}
-
 Segment real_segment(Cpu& cpu, Seg seg, u16 selector) {
   Segment s = cpu.s.seg[static_cast<u8>(seg)];
   s.selector = selector;
@@ -93,15 +87,6 @@ Segment real_segment(Cpu& cpu, Seg seg, u16 selector) {
 
 Segment v86_segment(u16 selector) {
   return {selector, 0xf3, 0xffff, u64{selector} << 4};
-}
-
-Segment flat_code(u16 selector, unsigned dpl, bool long_code) {
-  const u32 mode = long_code ? Segment::long_mode : Segment::big;
-  return {selector, 0x809b | dpl << 5 | mode, 0xffff'ffff, 0};
-}
-
-Segment flat_data(u16 selector, unsigned dpl) {
-  return {selector, 0xc093 | dpl << 5, 0xffff'ffff, 0};
 }
 
 Segment null_segment(u16 selector, unsigned dpl) {

@@ -60,14 +60,23 @@ inline constexpr unsigned tss16 = 1, ldt = 2, tss16_busy = 3, call16 = 4, task_g
 /// Puts a segment into the descriptor cache and Cpu::seg_base. Does not update_mode().
 void commit_segment(Cpu& cpu, x86::Seg seg, const x86::Segment& value);
 /// CS, CPL and the instruction pointer after a far transfer, then the derived mode.
-void commit_code(Cpu& cpu, const x86::Segment& cs, unsigned cpl, u64 rip);
+inline void commit_code(Cpu& cpu, const x86::Segment& cs, unsigned cpl, u64 rip) {
+  cpu.s.seg[static_cast<u8>(x86::Seg::cs)] = cs;
+  cpu.set_cpl(cpl);  // derives the mode and all segment bases
+  cpu.rip = rip;
+}
 /// The segment that real-mode (and V86) loading gives: selector * 16, the limit of before stays in
 /// real mode.
 [[nodiscard]] x86::Segment real_segment(Cpu& cpu, x86::Seg seg, u16 selector);
 [[nodiscard]] x86::Segment v86_segment(u16 selector);
 /// Flat segments as SYSCALL and SYSENTER make them.
-[[nodiscard]] x86::Segment flat_code(u16 selector, unsigned dpl, bool long_code);
-[[nodiscard]] x86::Segment flat_data(u16 selector, unsigned dpl);
+[[nodiscard]] inline x86::Segment flat_code(u16 selector, unsigned dpl, bool long_code) {
+  const u32 mode = long_code ? x86::Segment::long_mode : x86::Segment::big;
+  return {selector, 0x809b | dpl << 5 | mode, 0xffff'ffff, 0};
+}
+[[nodiscard]] inline x86::Segment flat_data(u16 selector, unsigned dpl) {
+  return {selector, 0xc093 | dpl << 5, 0xffff'ffff, 0};
+}
 [[nodiscard]] x86::Segment null_segment(u16 selector, unsigned dpl = 0);
 
 /// Makes data segment registers null that the privilege level `cpl` must not use any more (return

@@ -41,7 +41,7 @@ bool deliver_real(Cpu& cpu, const Event& e) {
       !stack.push(e.return_rip & 0xffff, 2))
     return false;
   stack.commit();
-  cpu.set_rflags(flags & ~(rfl::if_ | rfl::tf | rfl::ac | rfl::rf));
+  cpu.load_rflags(flags & ~(rfl::if_ | rfl::tf | rfl::ac | rfl::rf));
   commit_code(cpu, real_segment(cpu, Seg::cs, static_cast<u16>(target >> 16)), 0, target & 0xffff);
   return true;
 }
@@ -132,7 +132,7 @@ bool deliver64(Cpu& cpu, const Event& e) {
       !push_frame(stack, cpu, e, 8) || !mark_accessed(cpu, cs))
     return false;
 
-  cpu.set_rflags(flags_after(cpu.rflags(), gate.type() == systype::int32));
+  cpu.load_rflags(flags_after(cpu.rflags(), gate.type() == systype::int32));
   if (inner) cpu.s.seg[static_cast<u8>(Seg::ss)] = null_segment(static_cast<u16>(cpl), cpl);
   const u16 selector = static_cast<u16>((gate.gate_selector() & 0xfffc) | cpl);
   commit_code(cpu, cs.cache(selector), cpl, gate.gate_offset64());
@@ -165,7 +165,7 @@ bool deliver_inner(Cpu& cpu, const Event& e, const Descriptor& gate, Descriptor&
       !mark_accessed(cpu, ss) || !mark_accessed(cpu, cs))
     return false;
 
-  cpu.set_rflags(flags_after(cpu.rflags(), !(gate.type() & 1)));
+  cpu.load_rflags(flags_after(cpu.rflags(), !(gate.type() & 1)));
   if (from_v86)
     for (const Seg seg : {Seg::gs, Seg::fs, Seg::ds, Seg::es})
       cpu.s.seg[static_cast<u8>(seg)] = null_segment(0);
@@ -210,7 +210,7 @@ bool deliver_protected(Cpu& cpu, const Event& e) {
   FarStack stack(cpu);
   if (!push_frame(stack, cpu, e, size) || !mark_accessed(cpu, cs)) return false;
   stack.commit();
-  cpu.set_rflags(flags_after(cpu.rflags(), !(gate.type() & 1)));
+  cpu.load_rflags(flags_after(cpu.rflags(), !(gate.type() & 1)));
   const u16 selector = static_cast<u16>((gate.gate_selector() & 0xfffc) | cpl);
   commit_code(cpu, cs.cache(selector), cpl, offset);
   return true;

@@ -49,9 +49,9 @@ bool check_return_stack(Cpu& cpu, u16 selector, const Descriptor& cs, unsigned c
   return true;
 }
 
-void commit_outer_stack(Cpu& cpu, const Segment& ss, u64 rsp) {
-  commit_segment(cpu, Seg::ss, ss);
-  cpu.update_mode();
+void commit_outer(Cpu& cpu, const Segment& cs, unsigned cpl, u64 rip, const Segment& ss, u64 rsp) {
+  cpu.s.seg[static_cast<u8>(Seg::ss)] = ss;
+  commit_code(cpu, cs, cpl, rip);
   u64& to = cpu.r(x86::Gpr::rsp);
   switch (cpu.stack_size()) {
     case 8: to = rsp; break;
@@ -260,8 +260,7 @@ Step h_far_ret(Cpu& cpu, const Insn& i) {
   if (!stack.pop(rsp, size) || !stack.pop(ss_word, size) ||
       !check_return_stack(cpu, static_cast<u16>(ss_word), cs, cpl, ss))
     return cpu.failed();
-  commit_code(cpu, cs.cache(selector), cpl, rip);
-  commit_outer_stack(cpu, ss, rsp + i.imm);
+  commit_outer(cpu, cs.cache(selector), cpl, rip, ss, rsp + i.imm);
   drop_inner_segments(cpu, cpl);
   return Step::stop;
 }

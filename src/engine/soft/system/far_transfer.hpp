@@ -12,7 +12,7 @@ namespace bhyve::soft {
                                       x86::Segment& out);
 /// Checks that `rip` may be executed in code segment `cs`: canonical, or inside of the limit.
 [[nodiscard]] bool check_target(Cpu& cpu, const Descriptor& cs, u64 rip);
-/// After commit_code(): the stack of a return to an outer level.
-void commit_outer_stack(Cpu& cpu, const x86::Segment& ss, u64 rsp);
+/// commit_code() and the stack of a return to an outer level.
+void commit_outer(Cpu& cpu, const x86::Segment& cs, unsigned cpl, u64 rip, const x86::Segment& ss, u64 rsp);
 
 }  // namespace bhyve::soft

@@ -20,7 +20,7 @@ constexpr u64 wide_flags = rfl::rf | rfl::ac | rfl::id;
 void apply_flags(Cpu& cpu, u64 image, u64 mask) {
   u64 flags = (cpu.rflags() & ~mask) | (image & mask) | rfl::fixed1;
   if (!(cpu.s.dr7 & 0xff)) flags &= ~rfl::rf;
-  cpu.set_rflags(flags);
+  cpu.load_rflags(flags);
 }
 
 /// IRET ends the blocking of NMIs: one that waited is taken before the next instruction.
@@ -136,9 +136,12 @@ Step iret_protected(Cpu& cpu, const Insn& i) {
 
   unblock_nmi(cpu);
   apply_flags(cpu, f.flags, mask);
-  if (!pops_stack) stack.commit();
-  commit_code(cpu, cs.cache(selector), cpl, f.rip);
-  if (pops_stack) commit_outer_stack(cpu, ss, rsp);
+  if (pops_stack) {
+    commit_outer(cpu, cs.cache(selector), cpl, f.rip, ss, rsp);
+  } else {
+    stack.commit();
+    commit_code(cpu, cs.cache(selector), cpl, f.rip);
+  }
   if (outer) drop_inner_segments(cpu, cpl);
   return Step::stop;
 }

@@ -53,7 +53,7 @@ Step int_v86_redirected(Cpu& cpu, const Insn& i, u8 vector) {
       !stack.push(cpu.next_rip(i) & 0xffff, 2))
     return cpu.failed();
   stack.commit();
-  cpu.set_rflags(flags & ~(rfl::tf | rfl::nt | (virtual_if ? rfl::vif : rfl::if_)));
+  cpu.load_rflags(flags & ~(rfl::tf | rfl::nt | (virtual_if ? rfl::vif : rfl::if_)));
   commit_code(cpu, v86_segment(static_cast<u16>(target >> 16)), 3, target & 0xffff);
   return Step::stop;
 }
@@ -110,7 +110,7 @@ Step h_syscall(Cpu& cpu, const Insn& i) {
   const u64 flags = cpu.rflags();
   cpu.r(Gpr::rcx) = cpu.next_rip(i);
   cpu.r(Gpr::r11) = flags & ~rfl::rf;
-  cpu.set_rflags((flags & ~(cpu.s.sfmask | rfl::rf)) | rfl::fixed1);
+  cpu.load_rflags((flags & ~(cpu.s.sfmask | rfl::rf)) | rfl::fixed1);
   if (!(cpu.sysflags & rfl::tf)) cpu.suppress_single_step();
   const u16 cs = static_cast<u16>(cpu.s.star >> 32 & 0xfffc);
   cpu.s.seg[static_cast<u8>(Seg::ss)] = flat_data(static_cast<u16>(cs + 8), 0);
@@ -124,7 +124,7 @@ Step h_sysret(Cpu& cpu, const Insn& i) {
   const u64 target = to64 ? cpu.r(Gpr::rcx) : static_cast<u32>(cpu.r(Gpr::rcx));
   if (cpu.cpl() != 0 || !x86::is_canonical(target)) return cpu.gp0();
   constexpr u64 writable = 0x3c7fd7;  // SDM vol. 2, SYSRET: not RF, VM
-  cpu.set_rflags((cpu.r(Gpr::r11) & writable) | rfl::fixed1);
+  cpu.load_rflags((cpu.r(Gpr::r11) & writable) | rfl::fixed1);
   const u16 base = static_cast<u16>(cpu.s.star >> 48);
   const u16 cs = static_cast<u16>((to64 ? base + 16 : base) | 3);
   cpu.s.seg[static_cast<u8>(Seg::ss)] = flat_data(static_cast<u16>((base + 8) | 3), 3);
@@ -136,7 +136,7 @@ Step h_sysenter(Cpu& cpu, const Insn&) {
   const u16 cs = static_cast<u16>(cpu.s.sysenter_cs & 0xfffc);
   if (!cpu.protected_mode() || cs == 0) return cpu.gp0();
   const bool wide = cpu.long_mode();
-  cpu.set_rflags(cpu.rflags() & ~(rfl::vm | rfl::if_ | rfl::rf));
+  cpu.load_rflags(cpu.rflags() & ~(rfl::vm | rfl::if_ | rfl::rf));
   cpu.s.seg[static_cast<u8>(Seg::ss)] = flat_data(static_cast<u16>(cs + 8), 0);
   commit_code(cpu, flat_code(cs, 0, wide), 0,
               wide ? cpu.s.sysenter_eip : static_cast<u32>(cpu.s.sysenter_eip));

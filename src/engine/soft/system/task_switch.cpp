@@ -87,7 +87,7 @@ void commit(Cpu& cpu, const TaskRequest& q, const Descriptor& next, const TaskSt
     cpu.s.seg[n] = v86 ? v86_segment(t.selector[n]) : null_segment(t.selector[n]);
   segment(cpu, Seg::ldtr) = null_segment(t.ldt);
   cpu.rip = t.eip;
-  cpu.set_rflags(flags);
+  cpu.load_rflags(flags);
   cpu.set_cpl(v86 ? 3 : rpl_of(t.selector[static_cast<u8>(Seg::cs)]));
 }
 
