@@ -10,6 +10,7 @@
 #include "api/control_impl.hpp"
 #include "api/run_dir.hpp"
 #include "api/vm_directory.hpp"
+#include "base/thread.hpp"
 
 namespace bhyve {
 namespace {
@@ -30,6 +31,7 @@ bool wait_for(int fd, short events, int timeout_ms) {
 
 Result<api::Json> Control::Impl::call(const api::Json& request) {
   if (local) return local(request);
+  const ShortSlices soon;  // the answer is read when it is there, however busy the vCPUs keep the host
   const std::string line = request.dump() + '\n';
   if (::send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) !=
       static_cast<ssize_t>(line.size()))

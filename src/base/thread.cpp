@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <string>
+#include <utility>
 
 #include <fmt/ranges.h>
 
@@ -27,19 +28,41 @@ void block_async_signals() {
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
-void prefer_short_slices() {
-  // struct sched_attr of linux/sched/types.h, first version; glibc 2.36 has no wrapper.
-  struct {
-    u32 size = 48;
-    u32 policy = SCHED_OTHER;
-    u64 flags = 0;
-    i32 nice = 0;
-    u32 priority = 0;
-    u64 runtime = 100'000;  // nanoseconds; the least that the scheduler takes
-    u64 deadline = 0, period = 0;
-  } attributes;
-  static_assert(sizeof attributes == 48);
-  ::syscall(SYS_sched_setattr, 0, &attributes, 0);
+namespace {
+
+/// struct sched_attr of linux/sched/types.h, first version; glibc 2.36 has no wrappers.
+struct SchedAttributes {
+  u32 size = 48;
+  u32 policy = SCHED_OTHER;
+  u64 flags = 0;
+  i32 nice = 0;
+  u32 priority = 0;
+  u64 runtime = 0;  ///< nanoseconds: the slice
+  u64 deadline = 0, period = 0;
+};
+static_assert(sizeof(SchedAttributes) == 48);
+
+constexpr u64 shortest_slice = 100'000;  // the least that the scheduler takes
+
+/// Gives the calling thread slices of `slice`; what it had before, or nothing where slices mean nothing.
+std::optional<u64> change_slice(u64 slice) {
+  SchedAttributes now;
+  if (::syscall(SYS_sched_getattr, 0, &now, sizeof now, 0) != 0 || now.policy != SCHED_OTHER)
+    return std::nullopt;
+  const u64 before = std::exchange(now.runtime, slice);
+  now.size = sizeof now;
+  if (before == slice || ::syscall(SYS_sched_setattr, 0, &now, 0) != 0) return std::nullopt;
+  return before;
+}
+
+}  // namespace
+
+void prefer_short_slices() { (void)change_slice(shortest_slice); }
+
+ShortSlices::ShortSlices() : before_(change_slice(shortest_slice)) {}
+
+ShortSlices::~ShortSlices() {
+  if (before_) (void)change_slice(*before_);
 }
 
 Result<void> set_thread_affinity(pid_t thread, const std::vector<unsigned>& cpus) {

@@ -1,10 +1,12 @@
 #pragma once
 #include <sys/types.h>
 
+#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/types.hpp"
 
 namespace bhyve {
 
@@ -17,6 +19,17 @@ void block_async_signals();
 /// chosen soon, however many others compute (guest timers on a busy host). Needs no right; older
 /// kernels ignore it.
 void prefer_short_slices();
+/// The calling thread prefers short slices for as long as this lives, then those that it had.
+class ShortSlices final {
+ public:
+  ShortSlices();
+  ~ShortSlices();
+  ShortSlices(const ShortSlices&) = delete;
+  ShortSlices& operator=(const ShortSlices&) = delete;
+
+ private:
+  std::optional<u64> before_;  ///< empty: nothing to put back
+};
 /// Binds a thread of this process to the given host CPUs; 0 is the calling one. Fails with the
 /// kernel's errno.
 [[nodiscard]] Result<void> set_thread_affinity(pid_t thread, const std::vector<unsigned>& cpus);

@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <csignal>
+#include <cstdint>
 #include <string>
 #include <thread>
 
@@ -49,6 +53,42 @@ TEST(Thread, AffinityBindsToTheGivenCpu) {
 TEST(Thread, AffinityToNoOrAnImpossibleCpuFails) {
   EXPECT_EQ(set_thread_affinity(0, {}).error().code, EINVAL);
   EXPECT_EQ(set_thread_affinity(0, {CPU_SETSIZE}).error().code, EINVAL);
+}
+
+/// struct sched_attr, first version.
+struct SchedAttributes {
+  std::uint32_t size, policy;
+  std::uint64_t flags;
+  std::int32_t nice;
+  std::uint32_t priority;
+  std::uint64_t runtime, deadline, period;
+};
+
+SchedAttributes attributes() {
+  SchedAttributes out{};
+  ::syscall(SYS_sched_getattr, 0, &out, sizeof out, 0);
+  return out;
+}
+
+TEST(Thread, ShortSlicesEndWithTheObjectAndChangeNothingElse) {
+  std::thread([] {
+    ASSERT_EQ(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 7), 0);
+    const SchedAttributes before = attributes();
+    if (before.runtime == 0) GTEST_SKIP() << "this kernel has no slices of one's own";
+    ASSERT_NE(before.runtime, 100'000u);
+    {
+      const ShortSlices outer;
+      EXPECT_EQ(attributes().runtime, 100'000u);
+      EXPECT_EQ(attributes().nice, 7);
+      { const ShortSlices inner; }
+      EXPECT_EQ(attributes().runtime, 100'000u);
+    }
+    EXPECT_EQ(attributes().runtime, before.runtime);
+    EXPECT_EQ(attributes().nice, 7);
+    prefer_short_slices();
+    EXPECT_EQ(attributes().runtime, 100'000u);
+    EXPECT_EQ(attributes().nice, 7);
+  }).join();
 }
 
 }  // namespace
