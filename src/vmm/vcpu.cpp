@@ -1,5 +1,7 @@
 #include "vmm/vcpu.hpp"
 
+#include <chrono>
+
 #include "base/state.hpp"
 #include "vmm/vm.hpp"
 #include "x86/registers.hpp"
@@ -69,19 +71,31 @@ void Vcpu::request_freeze() {
 }
 
 void Vcpu::await_frozen(FreezeAt at) {
-  std::unique_lock lock(freeze_mutex_);
-  freeze_changed_.wait(lock, [&] {
+  const auto taken = [&] {
     if (!state_.try_change(RunState::idle, RunState::frozen)) return false;
     if (at == FreezeAt::any || !outstanding_.load()) return true;
     state_.change(RunState::idle);
     return false;
-  });
+  };
+  // A vCPU that does not come at once may be queued behind another on its host CPU, for a whole tick of
+  // the host (4 ms) if nobody makes room.
+  constexpr std::chrono::microseconds patience{200};
+  std::unique_lock lock(freeze_mutex_);
+  if (freeze_changed_.wait_for(lock, patience, taken)) return;
+  vm_.make_room_for(id_);
+  freeze_changed_.wait(lock, taken);
 }
 
 void Vcpu::thaw() {
   state_.change(RunState::idle);
   freeze_requests_.fetch_sub(1);
-  const std::lock_guard lock(freeze_mutex_);
+  tell_freeze_change();
+}
+
+/// Whoever waits has seen the change, or waits by now. The lock is free before it wakes up: woken onto
+/// this host CPU it would only run into the lock and be away again.
+void Vcpu::tell_freeze_change() {
+  { const std::lock_guard lock(freeze_mutex_); }
   freeze_changed_.notify_all();
 }
 

@@ -133,10 +133,11 @@ class Vcpu final : public engine::Client {
     event_spinup = 8,
     event_debug = 16,
     event_ipi = 32,
-    event_lapic = 64  ///< its local APIC takes an INIT; its registers are the caller's
+    event_lapic = 64,  ///< its local APIC takes an INIT; its registers are the caller's
+    event_yield = 128  ///< somebody waits for another vCPU, which may wait for this one's host CPU
   };
   static constexpr u32 events_that_leave =
-      event_init | event_spinup | event_debug | event_ipi | event_lapic;
+      event_init | event_spinup | event_debug | event_ipi | event_lapic | event_yield;
   /// What a sleeping vCPU waits for.
   enum class Wait : u8 { halted, sipi, resume };
 
@@ -159,6 +160,7 @@ class Vcpu final : public engine::Client {
   void count_exit(const engine::Exit& exit);
   [[nodiscard]] bool must_leave() const;
   void give_way();
+  void tell_freeze_change();
   void take_init();
   [[nodiscard]] bool leaves_for_spinup(engine::Exit& exit);
   void leave_for_ipi(engine::Exit& exit);

@@ -69,8 +69,7 @@ void Vcpu::begin_run(bool answered) {
 void Vcpu::end_run() {
   state_.change(RunState::idle);
   if (freeze_requests_.load() == 0) return;
-  const std::lock_guard lock(freeze_mutex_);
-  freeze_changed_.notify_all();
+  tell_freeze_change();
 }
 
 void Vcpu::give_way() {
@@ -107,6 +106,9 @@ bool Vcpu::leaves_for_request(engine::Exit& exit) {
     } else if (events & event_lapic) {
       events_.fetch_and(~u32{event_lapic});
       vm_.chips().init_lapic(id_);
+    } else if (events & event_yield) {
+      events_.fetch_and(~u32{event_yield});
+      ::sched_yield();
     } else if (events & event_ipi) {
       leave_for_ipi(exit);
       return true;

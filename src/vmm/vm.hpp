@@ -97,6 +97,8 @@ class Vm final : public intc::CpuSink {
 
   // For Vcpu, on its own thread.
   void activate(Vcpu& vcpu);
+  /// Asks the other vCPUs that run to give up their host CPUs for a moment. Any thread.
+  void make_room_for(VcpuId id);
   /// False when the vCPU must stay: an INIT or NMI is on its way, or it was the last one (the VM ends).
   [[nodiscard]] bool spin_down(Vcpu& vcpu);
   void join_halted(Vcpu& vcpu);

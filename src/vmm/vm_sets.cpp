@@ -117,6 +117,11 @@ void Vm::rendezvous(const std::function<void()>& function) {
   world_changed_.notify_all();
 }
 
+void Vm::make_room_for(VcpuId id) {
+  for (auto& vcpu : vcpus_)
+    if (vcpu->id() != id && vcpu->state() == RunState::running) vcpu->post(Vcpu::event_yield);
+}
+
 void Vm::wait_for_world() {
   std::unique_lock lock(world_mutex_);
   world_changed_.notify_all();

@@ -101,6 +101,26 @@ TEST_F(VcpuRun, ASuspendedCpuTellsOnceAndThenWaitsForResume) {
   EXPECT_EQ(exit.code, ExitCode::bpt);
 }
 
+TEST_F(VcpuRun, WhileACpuIsAwaitedOthersGiveTheirHostCpusUp) {
+  make(2);
+  ASSERT_TRUE(vm->vcpu(1).set_capability(abi::Capability::ipi_exit, true));
+  cpu(1).guest = [](FakeCpu& c, Exit& exit) { c.spin(exit); };
+  // As if it had no host CPU before the other has left the guest.
+  cpu(0).guest = [&](FakeCpu& c, Exit& exit) {
+    while (cpu(1).runs < 2) std::this_thread::yield();
+    c.spin(exit);
+  };
+  std::vector<std::jthread> threads;
+  for (const VcpuId id : {0u, 1u})
+    threads.emplace_back([this, id] { EXPECT_EQ(run(id).code, ExitCode::suspended); });
+  for (const VcpuId id : {0u, 1u}) await(id, RunState::running);
+  bool frozen = false;
+  vm->with_frozen(0, Vcpu::FreezeAt::any, [&](Vcpu&) { frozen = true; });
+  EXPECT_TRUE(frozen);
+  EXPECT_GE(cpu(1).runs, 2u);
+  EXPECT_TRUE(vm->suspend(abi::SuspendHow::poweroff));
+}
+
 TEST_F(VcpuRun, CapabilitiesComeFromTheEngine) {
   make(1);
   EXPECT_TRUE(vm->vcpu(0).set_capability(abi::Capability::halt_exit, true));
