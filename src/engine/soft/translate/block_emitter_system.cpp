@@ -9,9 +9,18 @@ namespace rfl = x86::rflags;
 
 namespace {
 
-/// Whether a poll comes before the instruction is executed: what STI holds off must not come in there.
-bool polls_first(Kind kind) {
-  return kind == Kind::ret || kind == Kind::jump_indirect || kind == Kind::call_indirect;
+/// Whether an event can come in before the instruction is executed, by a poll or because its handler looks:
+/// what STI holds off must not.
+bool may_give_way(Kind kind) {
+  switch (kind) {
+    case Kind::ret:
+    case Kind::jump_indirect:
+    case Kind::call_indirect:
+    case Kind::rdtsc:
+    case Kind::rdtscp:
+    case Kind::callout: return true;
+    default: return false;
+  }
 }
 
 constexpr u32 low_half(u64 v) { return static_cast<u32>(v); }
@@ -44,7 +53,7 @@ void BlockEmitter::emit_cli(const GuestInsn& g) {
 /// the right is there, and one that comes now is met by a poll, which is behind that instruction.
 void BlockEmitter::emit_sti(const GuestInsn& g) {
   const unsigned next = number(g) + 1;
-  if (next == g_.size() || polls_first(g_[next].kind)) return emit_callout(g);
+  if (next == g_.size() || may_give_way(g_[next].kind)) return emit_callout(g);
   need_right(g, Right::interrupts);
   change_sysflags(op::or_, low_half(rfl::if_));
 }
