@@ -31,6 +31,7 @@ PciFunction::~PciFunction() { detach(); }
 void PciFunction::detach() {
   if (wiring_.decoder == nullptr) return;
   const std::lock_guard update(update_mutex_);
+  detached_ = true;
   for (PciBar& bar : bars_)
     if (bar.kind != PciBar::Kind::none) wiring_.decoder->place(bar, std::nullopt);
 }
@@ -61,7 +62,7 @@ void PciFunction::apply() {
     for (unsigned i = 0; i <= bars; ++i) place[i] = decoded(i);
   }
   send(messages);
-  if (wiring_.decoder != nullptr) {
+  if (wiring_.decoder != nullptr && !detached_) {
     for (unsigned i = 0; i <= bars; ++i)
       if (bars_[i].kind != PciBar::Kind::none) wiring_.decoder->place(bars_[i], place[i]);
   }

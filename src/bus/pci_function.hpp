@@ -58,7 +58,7 @@ class PciFunction : public Lifecycle, public Persist {
   [[nodiscard]] u64 bar_size(unsigned bar) const { return bars_[bar].size; }
   [[nodiscard]] u64 bar_address(unsigned bar) const;  ///< as programmed now, decoded or not
 
-  /// Takes all windows off the bus; to be called before the derived object dies.
+  /// Takes all windows off the bus, for good; to be called before the derived object dies.
   void detach();
 
   void reset() override;
@@ -84,6 +84,8 @@ class PciFunction : public Lifecycle, public Persist {
   void set_register8(unsigned offset, u8 value);
   [[nodiscard]] u8 register8(unsigned offset) const;
 
+  /// Of the saved section; a derived class makes the names of its own from it.
+  [[nodiscard]] const std::string& section_name() const { return wiring_.name; }
   /// Raises message `vector`; false when the guest uses neither MSI-X nor MSI (use set_intx then).
   /// Any thread, also with the device's own lock held.
   bool notify(unsigned vector);
@@ -111,6 +113,7 @@ class PciFunction : public Lifecycle, public Persist {
 
   PciWiring wiring_;
   std::mutex update_mutex_;
+  bool detached_ = false;               ///< guarded by update_mutex_
   mutable std::mutex config_mutex_;
   std::mutex line_mutex_;
   PciConfig config_;                    ///< guarded by config_mutex_, as are the next four

@@ -34,7 +34,7 @@ enum Command : u16 {
   command_memory = 1 << 1,
   command_master = 1 << 2,
   command_intx_disable = 1 << 10,
-  /// Bits a guest can set: also parity response, SERR and (harmless here) fast back-to-back.
+  /// Bits a guest can set: also parity response and SERR, which do nothing here.
   command_writable = 0x0547,
 };
 

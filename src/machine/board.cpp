@@ -4,6 +4,7 @@
 
 #include "base/bytes.hpp"
 #include "dev/pci/hostbridge.hpp"
+#include "dev/testdev/pci_testdev.hpp"
 #include "host/char_open.hpp"
 #include "machine/cmos.hpp"
 #include "machine/firmware_items.hpp"
@@ -40,15 +41,12 @@ Result<std::unique_ptr<host::CharBackend>> open_backend(host::EventLoop& loop,
 /// Functions 0-3 of a slot have INTA to INTD, and so on again.
 unsigned interrupt_pin(bus::pci::Bdf at) { return 1 + at.function() % platform::pci_int_pins; }
 
-}  // namespace
-
-namespace {
-
-/// What the DSDT's windows leave to BARs.
+/// What the DSDT's windows, and the test ports that QEMU put into them, leave to BARs.
 bus::PciBarSpace bar_space(const MachineConfig& config) {
   constexpr u64 ports_end = 0x1'0000, hotplug_end = layout::port_hotplug + layout::port_hotplug_length;
   const u64 window64 = layout::pci_mmio64(config.highmem).value();
-  return {{{layout::pci_io_base, layout::port_hotplug}, {hotplug_end, ports_end}},
+  const u64 ports = config.testdev ? dev::TestDev::port_lines + dev::TestDev::lines : layout::pci_io_base;
+  return {{{ports, layout::port_hotplug}, {hotplug_end, ports_end}},
           {layout::pci_mmio32(config.lowmem).value(), layout::pci_mmio32_end.value()},
           {window64, window64 + layout::pci_mmio64_size}};
 }
@@ -87,12 +85,13 @@ Result<std::unique_ptr<Board>> Board::create(vmm::Vm& vm, host::EventLoop& loop,
 Result<void> Board::build(const MachineConfig& config) {
   if (auto ok = map_ports(); !ok) return ok;
   fill_cmos(vm_.chips().rtc(), config.lowmem, config.vcpus);
-  for (const PciDevice& device : config.pci)
-    if (auto ok = add_pci(device); !ok) return ok;
+  // The bridge and whoever owns an ISA interrupt come first: PCI's are chosen from what is left.
+  if (auto ok = add_functions(config, true); !ok) return ok;
   for (unsigned n = 0; n < com_ports; ++n) {
     if (config.com[n].empty()) continue;
     if (auto ok = add_uart(n, config.com[n]); !ok) return ok;
   }
+  if (auto ok = add_functions(config, false); !ok) return ok;
   if (!config.debugcon.empty())
     if (auto ok = add_debug_console(config.debugcon); !ok) return ok;
   if (config.fw_cfg)
@@ -170,8 +169,24 @@ void Board::make_level(unsigned irq) {
   elcr.pio_write(half, 1, elcr.pio_read(half, 1) | 1u << irq % 8);
 }
 
+Result<void> Board::add_functions(const MachineConfig& config, bool bridge) {
+  for (const PciDevice& device : config.pci)
+    if ((device.emulation == "lpc") == bridge)
+      if (auto ok = add_pci(device); !ok) return ok;
+  return {};
+}
+
 Result<void> Board::add_pci(const PciDevice& device) {
   const bus::pci::Bdf at(device.bus, device.slot, device.function);
+  if (device.emulation == "pci-testdev") {
+    const dev::PciTestDev::Options options{device.msi, device.msix, device.window, device.rom};
+    return add_function(at, true, [&](bus::PciWiring wiring) {
+      return std::make_unique<dev::PciTestDev>(
+          std::move(wiring), options,
+          dev::PciTestDev::Worker{[this](auto function) { loop_.post(std::move(function)); },
+                                  [this] { loop_.sync(); }});
+    });
+  }
   if (device.emulation == "sgmem") {
     auto memory = open_sg_memory(vm_.space(), device);
     if (!memory) return tl::make_unexpected(memory.error());
@@ -237,9 +252,10 @@ Result<void> Board::remove_function(bus::pci::Bdf at) {
                 at.function());
   (void)pci_.remove(at);
   bus::PciFunction& function = *it->second.function;
-  if (started_) function.pause();
-  function.reset();  // lets go of its interrupt line
+  // In this order: the guest gives it no more work, it has none left, it lets go of its interrupt.
   function.detach();
+  if (started_) function.pause();
+  function.reset();
   functions_.erase(it);
   return {};
 }

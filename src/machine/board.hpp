@@ -81,6 +81,8 @@ class Board final {
   Result<void> build(const MachineConfig& config);
   [[nodiscard]] Result<void> place_bars(bus::PciFunction& function);
   Result<void> map_ports();
+  /// All functions of -s that are the bridge, or that are not.
+  Result<void> add_functions(const MachineConfig& config, bool bridge);
   Result<void> add_pci(const PciDevice& device);
   Result<void> add_fw_cfg(const MachineConfig& config);
   Result<void> add_fw_ctl(const MachineConfig& config);

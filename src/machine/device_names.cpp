@@ -27,6 +27,7 @@ constexpr auto pci = std::to_array<DeviceName>({
     {"uart", "PCI serial port", false},
     {"passthru", "device of the host", false},
     {"dummy", "test device", false},
+    {"pci-testdev", "test device: BARs of all kinds, INTx, MSI, MSI-X", true},
     {"sgmem", "test device: memory of pieces of a file", true},
 });
 

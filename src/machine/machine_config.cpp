@@ -10,6 +10,7 @@
 
 #include "base/bits.hpp"
 #include "bhyve/devices.hpp"
+#include "dev/testdev/pci_testdev.hpp"
 #include "machine/firmware_tables.hpp"
 #include "machine/lpc_config.hpp"
 #include "machine/sg_memory.hpp"
@@ -25,9 +26,10 @@ class Reader final {
  public:
   explicit Reader(const Config& config) : config_(config) {}
 
-  void read(const char* name, bool& into) { keep(config_.get_bool(name, into), into); }
-  void read(const char* name, std::string& into) { keep(config_.get_text(name, into), into); }
-  void read_size(const char* name, u64& into) { keep(config_.get_size(name, into), into); }
+  void read(const std::string& name, bool& into) { keep(config_.get_bool(name, into), into); }
+  void read(const std::string& name, std::string& into) { keep(config_.get_text(name, into), into); }
+  void read(const std::string& name, u64& into) { keep(config_.get_integer(name, into), into); }
+  void read_size(const std::string& name, u64& into) { keep(config_.get_size(name, into), into); }
   /// A whole number in 1..65535; 0 stays when the variable is not set.
   void read_count(const char* name, u32& into) {
     u64 value = 0;
@@ -183,6 +185,28 @@ Result<void> read_sg_memory(const Config& config, PciDevice& device) {
   return {};
 }
 
+Result<void> read_pci_testdev(const Config& config, PciDevice& device) {
+  constexpr u64 largest_window = 64 * GiB;
+  u64 msi = device.msi, msix = device.msix;
+  Reader reader(config);
+  reader.read(device.node + ".msi", msi);
+  reader.read(device.node + ".msix", msix);
+  reader.read_size(device.node + ".window", device.window);
+  reader.read(device.node + ".rom", device.rom);
+  if (!reader.result()) return reader.result();
+  if (msi > dev::PciTestDev::max_msi || (msi & (msi - 1)) != 0)
+    return fail(EINVAL, "{}.msi={}: expected 0, 1, 2, 4, 8, 16 or 32", device.node, msi);
+  if (msix > dev::PciTestDev::max_msix)
+    return fail(EINVAL, "{}.msix={}: expected 0 to {}", device.node, msix, dev::PciTestDev::max_msix);
+  if (device.window < page_size || device.window > largest_window ||
+      (device.window & (device.window - 1)) != 0)
+    return fail(EINVAL, "{}.window={}: expected a power of two from 4K to 64G", device.node,
+                config.raw(device.node + ".window").value_or(""));
+  device.msi = static_cast<unsigned>(msi);
+  device.msix = static_cast<unsigned>(msix);
+  return {};
+}
+
 Result<void> read_pci(const Config& config, MachineConfig& out) {
   bool lpc = false;
   for (const std::string& bus : config.children("pci")) {
@@ -209,6 +233,8 @@ Result<void> read_pci(const Config& config, MachineConfig& out) {
                            node});
         if (*name == "sgmem")
           if (auto ok = read_sg_memory(config, out.pci.back()); !ok) return ok;
+        if (*name == "pci-testdev")
+          if (auto ok = read_pci_testdev(config, out.pci.back()); !ok) return ok;
       }
     }
   }

@@ -35,6 +35,10 @@ struct PciDevice final {
   std::string path{};
   std::vector<FilePiece> pieces{};  ///< empty: all of it
   bool read_only = false;
+  // pci-testdev:
+  unsigned msi = 4, msix = 8;  ///< vectors
+  u64 window = 64 * KiB;       ///< size of its memory BAR
+  bool rom = true;
 };
 
 /// An item of -f for the firmware configuration device.

@@ -75,6 +75,9 @@ class BadInput(CliCase):
         self.refused(ERROR, "-s 3|slot,emulation", "-s", "3", "vm")
         self.refused(ERROR, "'vortex'|-s help", "-s", "3,vortex", "vm")
         self.refused(ERROR, "sgmem|path=FILE", "-s", "3,sgmem", "vm")
+        for option in ("msi=3", "msi=64", "msi=x", "msix=2049", "window=5K", "window=2K", "window=128G",
+                       "rom=maybe"):
+            self.refused(ERROR, option.split("=")[0], "-s", f"3,pci-testdev,{option}", "vm")
         self.refused(ERROR, "pieces=1+2|OFFSET", "-s", "3,sgmem,path=/dev/null,pieces=1+2", "vm")
         self.refused(ERROR, "slot 3|already taken", "-s", "3,hostbridge", "-s", "3,lpc", "vm")
         self.refused(ERROR, "lpc|one", "-s", "3,lpc", "-s", "4,lpc", "vm")

@@ -1,4 +1,7 @@
+#include <thread>
+
 #include "board_fixture.hpp"
+#include "dev/testdev/pci_testdev.hpp"
 #include "platform/pci_routing.hpp"
 
 namespace bhyve::machine {
@@ -167,6 +170,71 @@ TEST_F(BoardPciTest, MsixIsMaskedPendsAndIsDeliveredAsAnInterrupt) {
   store(table + 28, 4, 0);
   EXPECT_TRUE(requested(0x51));
   EXPECT_EQ(fetch(pending, 4), 0u);
+}
+
+/// -s 4,pci-testdev: a slot before the bridge's.
+struct BoardTestCardTest : BoardPciTest {
+  void SetUp() override { machine.pci.push_back({0, 4, 0, "pci-testdev", "pci.0.4.0"}); }
+  /// A level follows its line there.
+  bool pic_requests(u32 irq) {
+    const u16 pic = irq < 8 ? 0x20 : 0xa0;
+    out(pic, 1, 0x0a);
+    return (in(pic, 1) >> (irq & 7) & 1) != 0;
+  }
+  u32 pirq() { return config_read(31, platform::pirq_register(platform::pirq_link_for(4, 1)), 1); }
+};
+
+TEST_F(BoardTestCardTest, AFunctionBeforeTheBridgeIsRoutedToo) {
+  make_board();
+  EXPECT_LT(config_read(4, 0x3c, 1), 16u);
+  EXPECT_EQ(config_read(4, 0x3c, 1), pirq());
+}
+
+TEST_F(BoardTestCardTest, ItsInterruptIsNoSerialPorts) {
+  machine.com[0] = machine.com[1] = "pty";
+  make_board();
+  EXPECT_NE(pirq(), 3u);
+  EXPECT_NE(pirq(), 4u);
+  EXPECT_LT(pirq(), 16u);
+}
+
+TEST_F(BoardTestCardTest, ItsPortsAreNotThoseOfTheOtherTestDevice) {
+  machine.testdev = true;
+  make_board();
+  const u32 ports = config_read(4, 0x10) & ~3u;
+  EXPECT_EQ(ports, 0x2020u);
+  EXPECT_EQ(in(static_cast<u16>(ports), 4), dev::PciTestDev::identity_value);
+}
+
+TEST_F(BoardTestCardTest, PulledWhileItsGuestDrivesItItLetsGoOfItsLine) {
+  make_board();
+  board->start();
+  const u32 irq = pirq();
+  const auto ports = static_cast<u16>(config_read(4, 0x10) & ~3u);
+  std::atomic<bool> stop{false};
+  std::thread guest([&] {
+    while (!stop) {
+      out(static_cast<u16>(ports + dev::PciTestDev::reg_line), 4, 1);
+      out(static_cast<u16>(ports + dev::PciTestDev::reg_later), 4, 0);
+      (void)fetch(0xe000'0000 + (4 << 15), 4);
+    }
+  });
+  const bus::pci::Bdf place(0, 4, 0);
+  for (int i = 0; i < 50; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ASSERT_TRUE(board->remove_function(place));
+    EXPECT_FALSE(pic_requests(irq)) << "nobody is there to assert it";
+    ASSERT_TRUE(board->add_function(place, true, [this](bus::PciWiring wiring) {
+      auto made = std::make_unique<dev::PciTestDev>(
+          std::move(wiring), dev::PciTestDev::Options{},
+          dev::PciTestDev::Worker{[this](auto f) { loop.post(std::move(f)); }, [this] { loop.sync(); }});
+      EXPECT_TRUE(made->set_bar_address(0, 0x2000));
+      made->set_command(io_and_memory);
+      return made;
+    }));
+  }
+  stop = true;
+  guest.join();
 }
 
 TEST_F(BoardPciTest, CardMayBePulledAndAnotherPluggedWhileTheMachineRuns) {

@@ -1,0 +1,37 @@
+#!/usr/bin/python3
+"""Runs one guest program of this folder under bhyve: run_board.py PROGRAM SOURCE CONFIGURATION [option...]
+
+The first comment of its source says what the machine has besides the board:
+  @options TEXT    more options of bhyve
+The program prints through the debug console and ends by the debug exit: status 0 is 1 to bhyve's parent."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+GOOD = 1
+TIMEOUT = 100
+
+
+def main(program, source, configuration, *more):
+    comment = pathlib.Path(source).read_text(encoding="ascii").split("*/")[0]
+    options = " ".join(re.findall(r"@options +(.*)", comment)).split()
+    engine, executor = configuration.split("-")
+    command = [os.environ["BHYVE_BIN"] + "/bhyve", "-A", "-m", "64M", "-s", "0,hostbridge", "-s", "31,lpc",
+               "-l", "pc-testdev", "-l", "debugcon,stdio", "-o", f"engine={engine}",
+               "-o", f"cpu.executor={executor}", *options, *more, "-o", "destroy_on_poweroff=true",
+               "--kernel", program, "guest"]
+    with tempfile.TemporaryDirectory(prefix="bhyve-guest-") as run_dir:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                timeout=TIMEOUT * int(os.environ.get("BHYVE_PATIENCE", "1")), check=False,
+                                env=dict(os.environ, BHYVE_RUNDIR=run_dir))
+    print(result.stdout, result.stderr, f"status {result.returncode}", sep="")
+    # A power-off would be the same status: the program says that it came to its end.
+    return 0 if result.returncode == GOOD and result.stdout.endswith("passed\n") else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
