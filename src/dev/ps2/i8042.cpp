@@ -43,21 +43,21 @@ void I8042::reset() {
   mouse_.reset();
   std::fill(std::begin(ram_), std::end(ram_), u8{0});
   ram_[0] = keyboard_irq_on | translation | mouse_off;
-  output_ = flags_ = pending_ = 0;
-  from_ = Source::none;
+  pending_ = 0;
+  output_ = held_ = {};
   last_was_command_ = break_ = self_tested_ = false;
 }
 
 u8 I8042::read_data() {
-  from_ = Source::none;
-  flags_ = 0;
-  return output_;
+  const u8 byte = output_.byte;  // which may be read again
+  output_ = {.byte = byte};
+  return byte;
 }
 
 u8 I8042::read_status() const {
-  u8 status = status_unlocked | flags_;
-  if (from_ != Source::none) status |= status_full;
-  if (from_ == Source::mouse) status |= status_mouse;
+  u8 status = status_unlocked | output_.flags;
+  if (output_.from != Source::none) status |= status_full;
+  if (output_.from == Source::mouse) status |= status_mouse;
   if (self_tested_ || (ram_[0] & system_flag) != 0) status |= status_system;
   if (last_was_command_) status |= status_command;
   return status;
@@ -65,23 +65,23 @@ u8 I8042::read_status() const {
 
 bool I8042::keyboard_irq() const {
   return (ram_[0] & keyboard_irq_on) != 0 &&
-         (from_ == Source::keyboard || from_ == Source::controller);
+         (output_.from == Source::keyboard || output_.from == Source::controller);
 }
 
 bool I8042::mouse_irq() const {
-  return (ram_[0] & mouse_irq_on) != 0 && from_ == Source::mouse;
+  return (ram_[0] & mouse_irq_on) != 0 && output_.from == Source::mouse;
 }
 
-/// The controller's own answers do not wait: they take the place of what is in the buffer.
+/// The controller's own answers wait until what is in the buffer was read, and then go before what the
+/// devices have. Of two that wait the later is kept.
 void I8042::reply(u8 byte, Source source, u8 flags) {
-  output_ = byte;
-  from_ = source;
-  flags_ = flags;
+  (output_.from == Source::none ? output_ : held_) = {byte, flags, source};
 }
 
 void I8042::refill() {
+  if (output_.from == Source::none && held_.from != Source::none) output_ = std::exchange(held_, {});
   // A break prefix translates to nothing: the next byte may have to be fetched as well.
-  while (from_ == Source::none && keyboard_.has_byte() && (ram_[0] & keyboard_off) == 0) {
+  while (output_.from == Source::none && keyboard_.has_byte() && (ram_[0] & keyboard_off) == 0) {
     const u8 code = keyboard_.take();
     if ((ram_[0] & translation) == 0)
       reply(code, Source::keyboard);
@@ -90,7 +90,7 @@ void I8042::refill() {
     else
       reply(translate(code), Source::keyboard);
   }
-  if (from_ == Source::none && has_mouse_ && mouse_.has_byte() && (ram_[0] & mouse_off) == 0)
+  if (output_.from == Source::none && has_mouse_ && mouse_.has_byte() && (ram_[0] & mouse_off) == 0)
     reply(mouse_.take(), Source::mouse);
 }
 
@@ -156,6 +156,7 @@ void I8042::write_command(u8 value) {
     case cmd_test_mouse: reply(has_mouse_ ? interface_ok : interface_stuck); break;
     case cmd_self_test:
       self_tested_ = true;
+      output_ = held_ = {};  // the controller begins anew
       reply(self_test_ok);
       break;
     case cmd_test_keyboard: reply(interface_ok); break;
@@ -163,8 +164,8 @@ void I8042::write_command(u8 value) {
     case cmd_enable_keyboard: ram_[0] &= static_cast<u8>(~keyboard_off); break;
     case cmd_input_port: reply(input_port_unlocked); break;
     case cmd_read_output: {
-      const bool full = from_ != Source::none;
-      const u8 waiting = full ? (from_ == Source::mouse ? out_mouse_full : out_keyboard_full) : 0;
+      const bool full = output_.from != Source::none;
+      const u8 waiting = full ? (output_.from == Source::mouse ? out_mouse_full : out_keyboard_full) : 0;
       reply(static_cast<u8>(out_not_reset | out_a20 | waiting));
       break;
     }
@@ -178,22 +179,30 @@ void I8042::save(StateWriter& out) const {
   keyboard_.save(out);
   mouse_.save(out);
   out.put_bytes(ram_);
-  for (const u8 r : {output_, flags_, static_cast<u8>(from_), pending_}) out.put_u8(r);
+  for (const u8 r : {output_.byte, output_.flags, static_cast<u8>(output_.from), pending_}) out.put_u8(r);
   for (const bool b : {last_was_command_, break_, self_tested_}) out.put_bool(b);
+  for (const u8 r : {held_.byte, held_.flags, static_cast<u8>(held_.from)}) out.put_u8(r);
+}
+
+/// False when it is none.
+bool I8042::load(StateSection& in, Output& output) {
+  output.byte = in.get_u8();
+  output.flags = in.get_u8();
+  const u8 from = in.get_u8();
+  output.from = static_cast<Source>(from & 3);
+  return from <= 3 && (output.flags & ~status_timeout) == 0;
 }
 
 void I8042::load(StateSection& in) {
   keyboard_.load(in);
   mouse_.load(in);
   in.get_bytes(ram_);
-  output_ = in.get_u8();
-  flags_ = in.get_u8();
-  const u8 from = in.get_u8();
+  const bool output_valid = load(in, output_);
   pending_ = in.get_u8();
   for (bool* b : {&last_was_command_, &break_, &self_tested_}) *b = in.get_bool();
-  from_ = static_cast<Source>(from & 3);
-  if (from > 3 || (flags_ & ~status_timeout) != 0 || (pending_ != 0 && pending_ < cmd_write_ram))
-    in.reject();
+  held_ = {};
+  const bool held_valid = in.version() < 2 || load(in, held_);  // version 1 held nothing
+  if (!output_valid || !held_valid || (pending_ != 0 && pending_ < cmd_write_ram)) in.reject();
 }
 
 }  // namespace bhyve::dev

@@ -35,7 +35,14 @@ class I8042 final {
 
  private:
   enum class Source : u8 { none, controller, keyboard, mouse };
+  /// A byte for port 60h.
+  struct Output {
+    u8 byte = 0;
+    u8 flags = 0;                ///< status_timeout
+    Source from = Source::none;  ///< whose it is; none: there is no byte
+  };
 
+  static bool load(StateSection& in, Output& output);
   void reply(u8 byte, Source source = Source::controller, u8 flags = 0);
   void write_output_port(u8 value);
   void write_mouse(u8 value);
@@ -46,9 +53,8 @@ class I8042 final {
   Ps2Keyboard keyboard_;
   Ps2Mouse mouse_;
   u8 ram_[32] = {};            ///< byte 0 is the command byte
-  u8 output_ = 0;              ///< output buffer
-  u8 flags_ = 0;               ///< status_timeout with output_
-  Source from_ = Source::none; ///< whose byte output_ is; none: the buffer is empty
+  Output output_;              ///< output buffer
+  Output held_;                ///< an answer of the controller's own that waits for it
   u8 pending_ = 0;             ///< command that waits for its byte at 60h, or 0
   bool last_was_command_ = false;
   bool break_ = false;         ///< translation: F0h came, the next code is a key going up

@@ -1,6 +1,11 @@
 #include "dev/ps2/i8042_lpc.hpp"
 
 namespace bhyve::dev {
+namespace {
+
+constexpr u32 state_version = 2;
+
+}  // namespace
 
 I8042Lpc::I8042Lpc(intc::IrqPin& keyboard_pin, intc::IrqPin& mouse_pin,
                    std::function<void()> on_reset, bool mouse)
@@ -49,12 +54,12 @@ void I8042Lpc::reset() {
 
 void I8042Lpc::save(StateWriter& out) const {
   const std::lock_guard lock(mutex_);
-  out.section("i8042", 1, [this](StateWriter& w) { chip_.save(w); });
+  out.section("i8042", state_version, [this](StateWriter& w) { chip_.save(w); });
 }
 
 Result<void> I8042Lpc::load(const StateReader& in) {
   const std::lock_guard lock(mutex_);
-  auto loaded = in.section("i8042", 1, [this](StateSection& s) { chip_.load(s); });
+  auto loaded = in.section("i8042", state_version, [this](StateSection& s) { chip_.load(s); });
   if (!loaded) chip_.reset();
   update_locked();
   return loaded;
