@@ -264,6 +264,8 @@ class Cpu final {
   void suppress_single_step() { step_suppressed_ = true; }
   /// A #DB with these DR6 bits is due before the next instruction.
   void add_debug_trap(u64 dr6_bits);
+  /// A #DB that is delivered for another reason tells the one that is due, too.
+  void join_debug_trap();
   /// Looks an I/O access up in the breakpoints (CR4.DE).
   void note_port(u16 port, unsigned size);
 

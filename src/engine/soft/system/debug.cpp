@@ -53,6 +53,12 @@ void Cpu::add_debug_trap(u64 dr6_bits) {
   update_mode();
 }
 
+void Cpu::join_debug_trap() {
+  if (!pending_debug_) return;
+  s.dr6 = (s.dr6 & ~dr::dr6_hits) | pending_debug_;
+  pending_debug_ = 0;
+}
+
 /// #DB now, at rip. DR6.B0-B3 show this exception; the other bits stay until software clears them.
 Step Cpu::deliver_debug(u64 dr6_bits) {
   pending_debug_ = 0;

@@ -84,9 +84,11 @@ Step h_into(Cpu& cpu, const Insn& i) {
 }
 
 Step h_icebp(Cpu& cpu, const Insn& i) {
-  // INT1 is a #DB without DPL check; DR6 stays as it is. A fault on the way belongs to it, which
-  // deliver() handles like those of other exceptions.
+  // INT1 is a #DB without DPL check; DR6 stays as it is, but for data breakpoints that MOV SS put
+  // off: there is one #DB for both. A fault on the way belongs to it, which deliver() handles like
+  // those of other exceptions.
   cpu.suppress_single_step();
+  cpu.join_debug_trap();
   return cpu.deliver({Vector::db, false, 0}, Cpu::EventKind::exception, cpu.next_rip(i))
              ? Step::stop
              : cpu.failed();
