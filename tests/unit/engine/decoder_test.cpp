@@ -66,7 +66,8 @@ std::vector<u8> join(std::initializer_list<std::vector<u8>> parts) {
 const std::vector<std::vector<u8>> prefix_sets = {
     {}, {0x66}, {0x67}, {0xf2}, {0xf3}, {0xf0}, {0x2e}, {0x36}, {0x64}, {0x66, 0x67}, {0x66, 0xf2},
     {0xf3, 0x66}, {0x66, 0x66}, {0xf2, 0xf3}, {0x65, 0x2e}, {0xf0, 0x66}, {0x48}, {0x41}, {0x4f},
-    {0x66, 0x48}, {0xf3, 0x4c}, {0x48, 0x66}, {0x67, 0x49}};
+    {0x66, 0x48}, {0xf3, 0x4c}, {0x48, 0x66}, {0x67, 0x49}, {0x26}, {0x3e}, {0x64, 0x3e}, {0x3e, 0x65},
+    {0x3e, 0x66}};
 // ModRM and SIB.
 const std::vector<std::vector<u8>> operands = {
     {0x00}, {0x06}, {0x05}, {0x45}, {0x44, 0x24}, {0x84, 0xb5}, {0x04, 0x25}, {0x04, 0x6d},
@@ -125,6 +126,21 @@ TEST_P(DecoderTest, evex_maps) {
             for (const auto& operand : {operands[0], operands[4], operands[9], operands[17]})
               check(join({{0x62, static_cast<u8>(high | map), static_cast<u8>(p1),
                            static_cast<u8>(p2), static_cast<u8>(opcode)}, operand}), true);
+}
+
+/// NOTRACK is DS to a processor without CET.
+TEST_P(DecoderTest, ds_before_an_indirect_branch) {
+  constexpr u8 jump[] = {0x3e, 0xff, 0x65, 0x10, 0, 0, 0, 0, 0, 0, 0, 0};  // JMP [bp/di + 10h]
+  const bool narrow = GetParam() == CodeSize::bits16;
+  u8 bytes[sizeof jump];
+  std::memcpy(bytes, jump, sizeof jump);
+  if (narrow) bytes[2] = 0x66;  // [bp + 10h]
+  for (unsigned n = 0; n < 2; ++n) {  // bound, then from its form
+    const BothDecoded b = decode_both(*cpu, bytes, sizeof bytes, 0);
+    ASSERT_EQ(b.our_status, Decoder::Status::ok);
+    if (GetParam() == CodeSize::bits64) EXPECT_EQ(b.ours.base_seg, 8);
+    else EXPECT_EQ(b.ours.base_seg, 3);
+  }
 }
 
 TEST_P(DecoderTest, length_limit) {

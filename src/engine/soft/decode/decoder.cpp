@@ -41,10 +41,18 @@ bool is_knights_corner(const Decoded& d) {
          d.info.meta.isa_set <= ZYDIS_ISA_SET_KNC_PF_HINT;
 }
 
+/// The segment of a memory operand. Zydis takes 3Eh before an indirect branch for NOTRACK and no longer
+/// for DS; to a processor without CET it is DS, and to one with it both (SDM vol. 1, 18.3.2).
+unsigned segment_of(const Decoded& d, const ZydisDecodedOperand& op) {
+  constexpr unsigned ds = 3;
+  if (d.info.attributes & ZYDIS_ATTRIB_HAS_NOTRACK && d.code_size != CodeSize::bits64) return ds;
+  return static_cast<unsigned>(op.mem.segment - ZYDIS_REGISTER_ES);
+}
+
 /// Fills the memory operand's fields.
 void bind_memory(const Decoded& d, const ZydisDecodedOperand& op, Insn& out) {
   const auto& m = op.mem;
-  const unsigned seg = static_cast<unsigned>(m.segment - ZYDIS_REGISTER_ES);
+  const unsigned seg = segment_of(d, op);
   out.seg = seg <= 5 ? static_cast<u8>(seg) : 3;
   const bool flat = d.code_size == CodeSize::bits64;
   out.base_seg = !flat || seg == 4 || seg == 5 ? out.seg : 8;
