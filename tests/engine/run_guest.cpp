@@ -3,6 +3,7 @@
 //   @start long|protected|real   mode it begins in (long when absent)
 //   @load ADDRESS                where the flat binary goes and begins (100000h when absent)
 //   @vcpus N                     vCPUs of the machine (1)
+//   @highmem N                   MiB of RAM from 4 GiB on (0)
 //   @expect end N | triple-fault how it must end (end 0)
 //   @output TEXT                 what it must have printed, in addition to the end
 //   @seconds N                   time limit (20), for a build without sanitizers
@@ -25,6 +26,7 @@ struct Directives {
   std::string start = "long";
   u64 load = 0x10'0000;
   u32 vcpus = 1;
+  u64 highmem = 0;  ///< MiB
   bool triple_fault = false;
   unsigned status = 0;
   std::string output;
@@ -35,6 +37,7 @@ void parse_line(std::istringstream& words, const std::string& key, Directives& d
   if (key == "@start") words >> d.start;
   else if (key == "@load") words >> std::hex >> d.load;
   else if (key == "@vcpus") words >> d.vcpus;
+  else if (key == "@highmem") words >> std::dec >> d.highmem;
   else if (key == "@seconds") words >> d.seconds;
   else if (key == "@output") std::getline(words >> std::ws, d.output);
   else if (key == "@expect") {
@@ -98,7 +101,9 @@ int run(const std::string& binary, const std::string& source, const std::string&
   const std::vector<char> image{std::istreambuf_iterator<char>(file), {}};
   if (image.empty()) throw std::runtime_error("cannot read " + binary);
 
-  test::TestMachine machine(*configuration, {.vcpus = d.vcpus, .nested = nested_of(memory)});
+  test::TestMachine machine(*configuration, {.vcpus = d.vcpus,
+                                             .high_memory = d.highmem * MiB,
+                                             .nested = nested_of(memory)});
   machine.write(d.load, std::span(reinterpret_cast<const u8*>(image.data()), image.size()));
   machine.vcpu(0).load(engine::StateGroups::all, first_state(machine, d));
   const Outcome outcome = machine.run(d.seconds * BHYVE_PATIENCE);

@@ -25,6 +25,7 @@ TestMachine::TestMachine(const Configuration& configuration, const Options& opti
     : paged_(options.nested == Options::Nested::paged), client_(options.vcpus) {
   mem::Vmspace::Options memory;
   memory.lowmem = options.memory;
+  memory.highmem = options.high_memory;
   memory.ept.ad_bits = options.nested != Options::Nested::emulated;
   if (paged_) memory.resident = 128 * KiB;
   space_ = or_throw(mem::Vmspace::create(memory), "memory");

@@ -20,6 +20,7 @@ class TestMachine final {
   struct Options {
     u32 vcpus = 1;
     u64 memory = 64 * MiB;
+    u64 high_memory = 0;  ///< from 4 GiB
     engine::CpuConfig cpu{};
     /// What is made of memory: nested tables whose flags are emulated; or a pager with very little
     /// host memory, while somebody unmaps, write-protects and promotes at random.
