@@ -34,7 +34,7 @@ struct Frame {
 };
 struct Trap {
   u64 vector;  // NO_TRAP: none
-  u64 error, rip, cs, rflags, rsp, cr2, rax, rcx, rsi, rdi;
+  u64 error, rip, cs, rflags, rsp, cr2, rax, rcx, rsi, rdi, ss;
 };
 // Calls fn(arg) and returns what trap ended it. Nests not.
 struct Trap try_call(void (*fn)(u64), u64 arg);

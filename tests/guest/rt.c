@@ -146,7 +146,7 @@ void trap_entry(struct Frame* f) {
   if (!c->active) unexpected(f);
   c->active = 0;
   c->trap = (struct Trap){f->vector, f->error, f->rip, f->cs,  f->rflags, f->rsp,
-                          read_cr2(), f->rax, f->rcx, f->rsi, f->rdi};
+                          read_cr2(), f->rax, f->rcx, f->rsi, f->rdi, f->ss};
   f->rip = (u64)try_resume;
   f->rsp = c->rsp;
   f->cs = SEL_CODE64;

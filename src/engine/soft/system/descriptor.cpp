@@ -97,8 +97,12 @@ void drop_inner_segments(Cpu& cpu, unsigned cpl) {
   for (const Seg seg : {Seg::es, Seg::ds, Seg::fs, Seg::gs}) {
     const Segment& s = cpu.s.seg[static_cast<u8>(seg)];
     const bool conforming = (s.access & 0x1c) == 0x1c;
-    if (s.access & Segment::unusable || Segment::Dpl::get(s.access) >= cpl || conforming) continue;
-    commit_segment(cpu, seg, null_segment(0));
+    if (s.access & Segment::unusable) {
+      // A null selector loses its RPL; the bases of FS and GS stay (SDM vol. 2, IRET).
+      cpu.s.seg[static_cast<u8>(seg)].selector = 0;
+    } else if (Segment::Dpl::get(s.access) < cpl && !conforming) {
+      commit_segment(cpu, seg, null_segment(0));
+    }
   }
 }
 

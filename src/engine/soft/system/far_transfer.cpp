@@ -17,7 +17,7 @@ bool check_target(Cpu& cpu, const Descriptor& cs, u64 rip) {
   return false;
 }
 
-bool check_return_code(Cpu& cpu, u16 selector, u64 rip, Descriptor& out) {
+bool check_return_code(Cpu& cpu, u16 selector, Descriptor& out) {
   if (is_null(selector)) {
     cpu.gp0();
     return false;
@@ -34,19 +34,23 @@ bool check_return_code(Cpu& cpu, u16 selector, u64 rip, Descriptor& out) {
     cpu.raise(Vector::np, selector_error(selector));
     return false;
   }
-  return check_target(cpu, out, rip) && mark_accessed(cpu, out);
+  return true;
 }
 
-bool check_return_stack(Cpu& cpu, u16 selector, const Descriptor& cs, unsigned cpl, Segment& out) {
-  if (is_null(selector) && cpu.long_mode() && cs.l() && cpl != 3 && rpl_of(selector) == cpl) {
-    out = null_segment(selector, cpl);
-    return true;
-  }
-  Descriptor ss;
-  if (!check_stack_segment(cpu, selector, cpl, Vector::gp, 0, ss) || !mark_accessed(cpu, ss))
-    return false;
-  out = ss.cache(selector);
-  return true;
+bool check_return_stack(Cpu& cpu, u16 selector, const Descriptor& cs, unsigned cpl,
+                        ReturnStack& out) {
+  out.selector = selector;
+  out.null = is_null(selector) && cpu.long_mode() && cs.l() && cpl != 3 && rpl_of(selector) == cpl;
+  return out.null || check_stack_segment(cpu, selector, cpl, Vector::gp, 0, out.d);
+}
+
+bool finish_return_checks(Cpu& cpu, Descriptor& cs, u64 rip, ReturnStack* stack) {
+  return check_target(cpu, cs, rip) && mark_accessed(cpu, cs) &&
+         (!stack || stack->null || mark_accessed(cpu, stack->d));
+}
+
+Segment ReturnStack::segment(unsigned cpl) const {
+  return null ? null_segment(selector, cpl) : d.cache(selector);
 }
 
 void commit_outer(Cpu& cpu, const Segment& cs, unsigned cpl, u64 rip, const Segment& ss, u64 rsp) {
@@ -248,19 +252,21 @@ Step h_far_ret(Cpu& cpu, const Insn& i) {
     return Step::stop;
   }
   Descriptor cs;
-  if (!check_return_code(cpu, selector, rip, cs)) return cpu.failed();
+  if (!check_return_code(cpu, selector, cs)) return cpu.failed();
   const unsigned cpl = rpl_of(selector);
   if (cpl == cpu.cpl()) {
+    if (!finish_return_checks(cpu, cs, rip, nullptr)) return cpu.failed();
     stack.commit();
     commit_code(cpu, cs.cache(selector), cpl, rip);
     return Step::stop;
   }
   u64 rsp = 0, ss_word = 0;
-  Segment ss;
+  ReturnStack outer;
   if (!stack.pop(rsp, size) || !stack.pop(ss_word, size) ||
-      !check_return_stack(cpu, static_cast<u16>(ss_word), cs, cpl, ss))
+      !check_return_stack(cpu, static_cast<u16>(ss_word), cs, cpl, outer) ||
+      !finish_return_checks(cpu, cs, rip, &outer))
     return cpu.failed();
-  commit_outer(cpu, cs.cache(selector), cpl, rip, ss, rsp + i.imm);
+  commit_outer(cpu, cs.cache(selector), cpl, rip, outer.segment(cpl), rsp + i.imm);
   drop_inner_segments(cpu, cpl);
   return Step::stop;
 }

@@ -123,21 +123,22 @@ Step iret_protected(Cpu& cpu, const Insn& i) {
   }
   const u16 selector = static_cast<u16>(f.cs);
   Descriptor cs;
-  if (!check_return_code(cpu, selector, f.rip, cs)) return cpu.failed();
+  if (!check_return_code(cpu, selector, cs)) return cpu.failed();
   const unsigned cpl = rpl_of(selector);
   const bool outer = cpl != cpu.cpl();
   const u64 mask = iret_mask(cpu, size);
   u64 rsp = 0, ss_word = 0;
-  Segment ss;
+  ReturnStack to;
   const bool pops_stack = outer || cpu.code64();
   if (pops_stack && (!stack.pop(rsp, size) || !stack.pop(ss_word, size) ||
-                     !check_return_stack(cpu, static_cast<u16>(ss_word), cs, cpl, ss)))
+                     !check_return_stack(cpu, static_cast<u16>(ss_word), cs, cpl, to)))
     return cpu.failed();
+  if (!finish_return_checks(cpu, cs, f.rip, pops_stack ? &to : nullptr)) return cpu.failed();
 
   unblock_nmi(cpu);
   apply_flags(cpu, f.flags, mask);
   if (pops_stack) {
-    commit_outer(cpu, cs.cache(selector), cpl, f.rip, ss, rsp);
+    commit_outer(cpu, cs.cache(selector), cpl, f.rip, to.segment(cpl), rsp);
   } else {
     stack.commit();
     commit_code(cpu, cs.cache(selector), cpl, f.rip);
