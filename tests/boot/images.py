@@ -50,6 +50,23 @@ def images(folder, kernel_folder):
              f"floppyimg/ipxe.img,file={kernel_folder}/ipxe.img"),
             ("SeaBIOS (version", "Booting from Floppy", "iPXE initialising devices...ok",
              "Open Source Network Boot Firmware", "No more network devices")),
+        # U-Boot finds no disk. The second one begins in 16-bit mode, loads itself in 32-bit mode and goes on in 64.
+        "u-boot": Image(
+            ("-m", "512M", "-l", f"bootrom,{folder}/u-boot.rom", "-l", "fwcfg,qemu"),
+            ("U-Boot 20", "CPU:   bhyve virtual CPU", "DRAM:  512 MiB", "Hit any key to stop autoboot")),
+        "u-boot64": Image(
+            ("-m", "512M", "-l", f"bootrom,{folder}/u-boot64.rom", "-l", "fwcfg,qemu"),
+            ("U-Boot SPL", "Jumping to 64-bit U-Boot", "DRAM:  512 MiB", "Hit any key to stop autoboot")),
+        # 32-bit Linux, with paging of two levels and with PAE and memory above 4 GB.
+        **{f"linux-{kind}{name}": Image(
+            ("-c", cpus, "-m", memory, "--kernel", f"{folder}/vmlinuz-{kind}", "--initrd",
+             f"{kernel_folder}/initramfs-686.cpio", "--append", "console=ttyS0 panic=-1 boottest=poweroff"),
+            ("Linux version 6.1", texts, f"BOOT-OK cpus={cpus}", "reboot: Power down"))
+           for kind, name, cpus, memory, texts in (
+               ("686", "", "1", "512M", "Run /init"),
+               ("686", "-smp", "2", "1G", "Brought up 1 node, 2 CPUs"),
+               ("686-pae", "", "1", "5G", "NX (Execute Disable) protection: active"),
+               ("686-pae", "-smp", "4", "512M", "Brought up 1 node, 4 CPUs"))},
         # GRUB as firmware shows its menu, on a screen that nobody sees.
         "grub": Image(("-m", "256M", "-l", f"bootrom,{folder}/grub.bin", "-l", "fwcfg,qemu"), (),
                       "GNU GRUB  version 2.06"),
@@ -114,6 +131,10 @@ def main():
         sys.exit("no images: set BHYVE_TEST_IMAGES to the folder that scripts/get-images prints")
     with tempfile.TemporaryDirectory(prefix="bhyve-image-") as files:
         os.symlink(os.path.abspath(options.initramfs), os.path.join(files, "initramfs.cpio"))
+        if options.case.startswith("linux-686"):
+            maker = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "make-initramfs"
+            subprocess.run([sys.executable, "-B", maker, "--busybox", os.path.join(folder, "busybox-686"),
+                            os.path.join(files, "initramfs-686.cpio")], check=True)
         pathlib.Path(files, "sercon").write_bytes(b"\xf8\x03")  # the port of com1
         pathlib.Path(files, "ipxe.img").write_bytes(
             floppy(pathlib.Path(options.boot_sector).read_bytes(), pathlib.Path(folder, "ipxe.lkrn").read_bytes()))
