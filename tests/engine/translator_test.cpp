@@ -47,11 +47,12 @@ class TranslatorTest : public ::testing::Test {
  protected:
   /// `look`: while the code exists.
   std::map<std::string, u64, std::less<>> run(const Program& program, engine::CpuConfig cpu = {},
-                                              const std::function<void()>& look = [] {}) {
+                                              const std::function<void()>& look = [] {}, bool wide = true) {
     const Configuration* configuration = find_configuration("soft-translate");
     TestMachine machine(*configuration, {.cpu = cpu});
     machine.write(code_at, program.code());
-    machine.vcpu(0).load(engine::StateGroups::all, enter_long_mode(machine, code_at, stack_at));
+    machine.vcpu(0).load(engine::StateGroups::all, wide ? enter_long_mode(machine, code_at, stack_at)
+                                                        : enter_protected_mode(machine, code_at, stack_at));
     const Outcome outcome = machine.run(60);
     EXPECT_EQ(outcome.kind, Outcome::Kind::ended) << outcome.detail;
     EXPECT_EQ(outcome.status, status);
@@ -87,6 +88,19 @@ TEST_F(TranslatorTest, CallsAndReturnsStayInTranslatedCode) {
   auto counters = run(q);
   EXPECT_EQ(state.gpr[3], 50'000u);
   EXPECT_LT(counters["soft: entries into translated code"], 1000u);
+}
+
+/// As kernels of 32 bits find what belongs to the processor.
+TEST_F(TranslatorTest, OneSegmentWithABaseIsEnough) {
+  Program p;
+  p.bytes({0x31, 0xc0, 0x8e, 0xe8}).bytes({0xb9}).word(10'000);  // xor eax, eax; mov gs, eax; mov ecx, 10000
+  p.bytes({0x64, 0xff, 0x05}).word(0x20'0000);                   // loop: inc dword fs:[200000h]
+  p.bytes({0x49, 0x75, 0xf6});                                   // dec ecx; jnz
+  p.bytes({0x64, 0x8b, 0x1d}).word(0x20'0000);                   // mov ebx, fs:[200000h]
+  p.end();
+  auto counters = run(p, {}, [] {}, false);
+  EXPECT_EQ(state.gpr[3], 10'000u);
+  EXPECT_LT(counters["soft: instructions called from translated code"], 1000u);
 }
 
 /// Rewrites a function (mov eax, ecx's value; ret) 100 times and calls it `calls` times after each.

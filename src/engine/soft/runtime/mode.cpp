@@ -132,9 +132,8 @@ void Cpu::update_segments() {
 
 void Cpu::update_rights() {
   const auto when = [](bool condition, Right right) { return condition ? static_cast<unsigned>(right) : 0u; };
-  const bool fs_gs = flat32_ && is_flat_data(s.seg[static_cast<u8>(Seg::fs)]) &&
-                     is_flat_data(s.seg[static_cast<u8>(Seg::gs)]);
-  unsigned rights = when(fs_gs, Right::fs_gs);
+  const auto flat = [this](Seg seg) { return flat32_ && is_flat_data(s.seg[static_cast<u8>(seg)]); };
+  unsigned rights = when(flat(Seg::fs), Right::fs) | when(flat(Seg::gs), Right::gs);
   if (!check_) {  // else handlers do the others, once
     const bool supervisor = cpl_ == 0 && (code64() || flat32_);
     const bool tsc = cpl_ == 0 || !(s.cr4 & x86::cr4::tsd);

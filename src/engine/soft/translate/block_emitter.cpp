@@ -86,7 +86,7 @@ void BlockEmitter::emit_callout(const GuestInsn& g) {
 }
 
 void BlockEmitter::emit(const GuestInsn& g) {
-  if (code32_ && uses_fs_gs(g)) need_right(g, Right::fs_gs);
+  if (code32_ && uses_fs_gs(g)) need_right(g, g.insn->base_seg == 4 ? Right::fs : Right::gs);
   switch (g.kind) {
     case Kind::callout: emit_callout(g); break;
     case Kind::nothing: break;

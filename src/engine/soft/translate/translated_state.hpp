@@ -15,7 +15,7 @@ enum class Right : u8 {
   smap = 4,         ///< ... and STAC and CLAC exist
   tsc = 8,          ///< RDTSC does not fault
   tscp = 16,        ///< RDTSCP neither
-  fs_gs = 32,       ///< of 32-bit code: FS and GS are without limit, whatever their bases
+  fs = 32, gs = 64, ///< of 32-bit code: the segment is without limit, whatever its base
 };
 
 /// What translated code reads and writes all the time: the first member of Cpu, so that it is reached
