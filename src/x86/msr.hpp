@@ -20,6 +20,17 @@ inline constexpr u32 p5_mc_addr = 0x0, p5_mc_type = 0x1, tsc = 0x10, platform_id
                      fs_base = 0xc000'0100, gs_base = 0xc000'0101, kernel_gs_base = 0xc000'0102,
                      tsc_aux = 0xc000'0103;
 
+/// IA32_MISC_ENABLE (SDM vol. 4, table 2-2): what software may set and what it is told. The rest is
+/// reserved.
+namespace misc {
+inline constexpr u64 limit_cpuid = u64{1} << 22, no_nx = u64{1} << 34,
+                     // Fast strings, thermal control, SpeedStep, MONITOR, xTPR messages off.
+                     writable = u64{1} | u64{1} << 3 | u64{1} << 16 | u64{1} << 18 | limit_cpuid |
+                                u64{1} << 23 | no_nx,
+                     fixed = u64{1} << 11 | u64{1} << 12,  // no branch trace store, no PEBS
+                     read_only = fixed | u64{1} << 7;      // performance monitoring: none
+}  // namespace misc
+
 /// IA32_APIC_BASE (SDM vol. 3, 11.4.4).
 inline constexpr u64 apic_base_bsp = u64{1} << 8, apic_base_x2apic = u64{1} << 10,
                      apic_base_enable = u64{1} << 11;

@@ -53,6 +53,79 @@ static void values(void) {
   }
 }
 
+/* Bit by bit: what can be written, what is only read (writes of it are lost), and #GP for the rest. */
+static void bits(void) {
+  static const struct { u32 number; u64 writable, read_only; } table[] = {
+      {MISC_ENABLE, 0x400c50009, 0x1880},           // vol. 4, table 2-2
+      {0xc0000080, 0x801, 1ull << 10},              // EFER: SCE, NXE; LMA is read-only, LME cannot change now
+      {0x48, 3, 0},                                 // SPEC_CTRL: IBRS, STIBP
+      {0x17a, 0, 0},                                // MCG_STATUS
+      {0x1d9, 0, 0},                                // DEBUGCTL
+      {SFMASK, 0xffffffff, 0},
+      {AUX, 0xffffffff, 0},
+      {0xc0000081, ~0ull, 0},                       // STAR
+      {MTRR_MASK0, ((1ull << 46) - 1) & ~0x7ffull, 0},
+      {MTRR_MASK0 + 14, ((1ull << 46) - 1) & ~0x7ffull, 0},
+      {MTRR_BASE0 + 14, ((1ull << 46) - 1) & ~0xffaull, 0},  // types 1, 4 and none between
+      {MTRR_DEF, 0xc05, 0},
+      {0x3a, 0, 0},                                 // FEATURE_CONTROL is locked
+  };
+  for (unsigned n = 0; n < sizeof table / sizeof table[0]; ++n)
+    for (unsigned bit = 0; bit < 64; ++bit) {
+      const u64 before = rdmsr(table[n].number), value = before ^ 1ull << bit;
+      const int writable = table[n].writable >> bit & 1, lost = table[n].read_only >> bit & 1;
+      const u64 vector = written(table[n].number, value), after = rdmsr(table[n].number);
+      if (vector != (writable || lost ? NO_TRAP : VEC_GP) || after != (writable ? value : before)) {
+        put("MSR "), put_hex(table[n].number), put(" bit "), put_hex(bit), put(" is "), put_hex(after), put("\n");
+        CHECK_EQ(vector, writable || lost ? NO_TRAP : VEC_GP);
+        CHECK_EQ(after, writable ? value : before);
+      }
+      if (writable) CHECK_EQ(written(table[n].number, before), NO_TRAP);
+    }
+  // the types of memory in each byte of PAT and of the fixed ranges
+  for (unsigned type = 0; type < 256; ++type)
+    for (unsigned byte = 0; byte < 8; ++byte) {
+      const int mtrr = type < 2 || (type >= 4 && type <= 6);
+      const u64 value = (0x0606060606060606ull & ~(0xffull << 8 * byte)) | (u64)type << 8 * byte;
+      CHECK_EQ(written(MTRR_64K, value), mtrr ? NO_TRAP : VEC_GP);
+      CHECK_EQ(written(0x26f, value), mtrr ? NO_TRAP : VEC_GP);
+      CHECK_EQ(written(PAT, value), mtrr || type == 7 ? NO_TRAP : VEC_GP);
+    }
+  wrmsr(PAT, 0x0007040600070406);
+  for (u32 missing = 0x210; missing < 0x220; ++missing) CHECK_EQ(try_call(read_msr, missing).vector, VEC_GP);
+}
+
+/* What MISC_ENABLE does to CPUID and to EFER. */
+static void set_efer(u64 v) { wrmsr(0xc0000080, v); }
+static void misc_enable(void) {
+  const u64 before = rdmsr(MISC_ENABLE);
+  u32 whole[4], limited[4], beyond[4];
+  cpuid(0, 0, whole);
+  CHECK(whole[0] > 2);
+  wrmsr(MISC_ENABLE, before | 1ull << 22);
+  cpuid(0, 0, limited);
+  CHECK_EQ(limited[0], 2);
+  CHECK_EQ(limited[1], whole[1]);
+  cpuid(2, 0, limited);
+  cpuid(7, 0, beyond);
+  for (unsigned n = 0; n < 4; ++n) CHECK_EQ(beyond[n], limited[n]);
+  wrmsr(MISC_ENABLE, before);
+  cpuid(0, 0, limited);
+  CHECK_EQ(limited[0], whole[0]);
+  const u64 efer = rdmsr(0xc0000080) & ~0x800ull;
+  wrmsr(0xc0000080, efer);
+  wrmsr(MISC_ENABLE, before | 1ull << 34);
+  cpuid(0x80000001, 0, limited);
+  CHECK_EQ(limited[3] >> 20 & 1, 0);
+  CHECK_EQ(try_call(set_efer, efer | 0x800).vector, VEC_GP);
+  wrmsr(MISC_ENABLE, before);
+  cpuid(0x80000001, 0, limited);
+  CHECK_EQ(limited[3] >> 20 & 1, 1);
+  CHECK_EQ(try_call(set_efer, efer | 0x800).vector, NO_TRAP);
+  CHECK_EQ(try_call(set_efer, efer & ~0x100ull).vector, VEC_GP);  // LME while paging
+  CHECK_EQ(rdmsr(0xc0000080), efer | 0x800);
+}
+
 /* Read-only and write-only ones, and those that do not exist. */
 static void directions(void) {
   static const u32 read_only[] = {0x17, 0xfe, 0x10a, 0x179};
@@ -128,6 +201,28 @@ static void control_registers(void) {
   refused(set_cr4, cr4 & ~(1ull << 5));
   asm volatile("mov %%cr4,%0" : "=r"(now));
   CHECK_EQ(now, cr4);
+  u32 features[4];
+  cpuid(1, 0, features);
+  if (features[2] >> 17 & 1) {  // PCIDE: only while bits 11-0 of CR3 are clear
+    for (u64 low = 8; low <= 16; low <<= 1) {  // PWT, PCD
+      write_cr3(cr3 | low);
+      refused(set_cr4, cr4 | 1ull << 17);
+    }
+    write_cr3(cr3);
+    CHECK_EQ(try_call(set_cr4, cr4 | 1ull << 17).vector, NO_TRAP);
+    CHECK_EQ(try_call(set_cr3, cr3 | 0xfff).vector, NO_TRAP);
+    write_cr3(cr3);
+    refused(set_cr4, (cr4 | 1ull << 17) & ~(1ull << 5));
+    CHECK_EQ(try_call(set_cr4, cr4).vector, NO_TRAP);
+  }
+  // every combination of PE, WP, NW, CD and PG
+  for (unsigned n = 0; n < 32; ++n) {
+    const u64 value = (cr0 & ~(1ull | 1 << 16 | 7ull << 29)) | (n & 1) | (u64)(n >> 1 & 1) << 16 | (u64)(n >> 2) << 29;
+    const int allowed = (n & 1) && (n & 16) && !((n & 12) == 4);
+    CHECK_EQ(try_call(set_cr0, value).vector, allowed ? NO_TRAP : VEC_GP);
+    CHECK_EQ(read_cr0(), allowed ? value : cr0);
+    write_cr0(cr0);
+  }
   for (u64 v = 0; v < 16; ++v) {
     set_cr8(v);
     asm volatile("mov %%cr8,%0" : "=r"(cr8));
@@ -143,6 +238,8 @@ static void control_registers(void) {
 
 void test(void) {
   values();
+  bits();
+  misc_enable();
   directions();
   halves();
   control_registers();

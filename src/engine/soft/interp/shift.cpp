@@ -1,6 +1,7 @@
 // Shifts, rotates and double shifts; RORX and friends are replayed.
 #include "engine/soft/interp/alu_ops.hpp"
 #include "engine/soft/interp/tables.hpp"
+#include "engine/soft/system/cpu_features.hpp"
 
 namespace bhyve::soft {
 
@@ -9,6 +10,26 @@ namespace {
 // imm is the count; misc 1 means CL.
 u8 count_of(const Cpu& c, const Insn& i) {
   return i.misc ? c.reg<u8>(slot::of(1)) : static_cast<u8>(i.imm);
+}
+
+/// A rotate of a register by an immediate on Intel's processors: OF, which is undefined for counts other than 1,
+/// stays. By CL or in memory it does not, and the other vendor knows no difference.
+template <class Op>
+struct KeepsOverflow final {
+  template <class T>
+  static T run(T a, u8 count, PackedFlags& f) {
+    constexpr PackedFlags of = 1;
+    const PackedFlags before = f;
+    const T result = Op::template run<T>(a, count, f);
+    if ((count & (sizeof(T) == 8 ? 63 : 31)) != 1)
+      f = static_cast<PackedFlags>((f & ~of) | (before & of));
+    return result;
+  }
+};
+
+bool host_is_intel() {
+  static const bool intel = host_cpuid(0, 0).ebx == 0x756e'6547;  // "Genu"
+  return intel;
 }
 
 template <class Op, class T>
@@ -37,15 +58,18 @@ struct ShiftTable final {
 constexpr ShiftTable shl_table = BHYVE_SHIFT_OP(alu::Shl), shr_table = BHYVE_SHIFT_OP(alu::Shr),
                      sar_table = BHYVE_SHIFT_OP(alu::Sar), rol_table = BHYVE_SHIFT_OP(alu::Rol),
                      ror_table = BHYVE_SHIFT_OP(alu::Ror), rcl_table = BHYVE_SHIFT_OP(alu::Rcl),
-                     rcr_table = BHYVE_SHIFT_OP(alu::Rcr);
+                     rcr_table = BHYVE_SHIFT_OP(alu::Rcr),
+                     rol_intel_table = BHYVE_SHIFT_OP(KeepsOverflow<alu::Rol>),
+                     ror_intel_table = BHYVE_SHIFT_OP(KeepsOverflow<alu::Ror>);
 
-const ShiftTable* shift_table(ZydisMnemonic m) {
+const ShiftTable* shift_table(ZydisMnemonic m, bool register_by_imm) {
+  const bool keeps = register_by_imm && host_is_intel();
   switch (m) {
     case ZYDIS_MNEMONIC_SHL: return &shl_table;
     case ZYDIS_MNEMONIC_SHR: return &shr_table;
     case ZYDIS_MNEMONIC_SAR: return &sar_table;
-    case ZYDIS_MNEMONIC_ROL: return &rol_table;
-    case ZYDIS_MNEMONIC_ROR: return &ror_table;
+    case ZYDIS_MNEMONIC_ROL: return keeps ? &rol_intel_table : &rol_table;
+    case ZYDIS_MNEMONIC_ROR: return keeps ? &ror_intel_table : &ror_table;
     case ZYDIS_MNEMONIC_RCL: return &rcl_table;
     case ZYDIS_MNEMONIC_RCR: return &rcr_table;
     default: return nullptr;
@@ -84,7 +108,7 @@ void bind_count(const ZydisDecodedOperand& op, Insn& out) {
 }  // namespace
 
 bool bind_shift(const Decoded& d, Insn& out) {
-  const ShiftTable* t = shift_table(d.info.mnemonic);
+  const ShiftTable* t = shift_table(d.info.mnemonic, is_imm(d.operands[1]) && !is_mem(d.operands[0]));
   const bool shld = d.info.mnemonic == ZYDIS_MNEMONIC_SHLD;
   if (!t && !shld && d.info.mnemonic != ZYDIS_MNEMONIC_SHRD) return false;
   const auto& a = d.operands[0];

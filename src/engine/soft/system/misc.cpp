@@ -1,5 +1,6 @@
 // CPUID, time stamps, random numbers, PAUSE.
 #include "engine/soft/system/system.hpp"
+#include "x86/msr.hpp"
 
 namespace bhyve::soft {
 
@@ -24,10 +25,16 @@ u32 xsave_bytes(const CpuModel& model, u64 mask, bool compacted) {
   return end;
 }
 
+constexpr u32 limited_leaves = 2;
+bool cpuid_limited(const Cpu& cpu) { return cpu.s.misc_enable & x86::msr::misc::limit_cpuid; }
+
 /// Adds what depends on the state of this vCPU.
 void add_dynamic(Cpu& cpu, u32 function, u32 index, CpuModel::Leaf& leaf) {
   const auto clear = [](u32& word, unsigned n) { word &= ~(1u << n); };
   switch (function) {
+    case 0:
+      if (cpuid_limited(cpu)) leaf.eax = limited_leaves;
+      break;
     case 1:
       leaf.ebx |= cpu.id() << 24;
       if (cpu.s.cr4 & x86::cr4::osxsave) leaf.ecx |= 1u << 27;
@@ -47,6 +54,7 @@ void add_dynamic(Cpu& cpu, u32 function, u32 index, CpuModel::Leaf& leaf) {
       break;
     case 0x8000'0001:
       if (!cpu.rdtscp_enabled) clear(leaf.edx, 27);
+      if (cpu.s.misc_enable & x86::msr::misc::no_nx) clear(leaf.edx, 20);
       if (!cpu.code64()) clear(leaf.edx, 11);  // Intel: SYSCALL is told in 64-bit mode only
       break;
     default: break;
@@ -71,6 +79,9 @@ Step h_cpuid(Cpu& cpu, const Insn& i) {
   ++cpu.counters.cpuid;
   u32 function = static_cast<u32>(cpu.r(Gpr::rax));
   const u32 index = ecx_of(cpu);
+  // Beyond the last leaf is the last one (SDM vol. 2, CPUID).
+  if (cpuid_limited(cpu) && function > limited_leaves && function < 0x4000'0000)
+    function = limited_leaves;
   CpuModel::Leaf leaf = cpu.model().cpuid(function, index);
   add_dynamic(cpu, cpu.model().effective_function(function), index, leaf);
   cpu.r(Gpr::rax) = leaf.eax;

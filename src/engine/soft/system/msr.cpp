@@ -21,7 +21,6 @@ Own put(u64& to, u64 value, bool allowed) {
 }
 
 constexpr u32 microcode_revision = 0x2b00'0650;
-constexpr u64 misc_enable_fixed = bit(11) | bit(12);  // no branch trace store, no PEBS
 
 // ---- machine check (SDM vol. 3, ch. 16): a few banks that never report anything -----------------
 constexpr u64 mcg_cap_value = 4;  // banks; no MCG_CTL, no CMCI
@@ -115,9 +114,11 @@ Own write_base(Cpu& cpu, Seg seg, u64 value) {
 
 Own write_efer(Cpu& cpu, u64 value) {
   using namespace x86::efer;
-  const u64 allowed = cpu.model().has(CpuModel::Feature::nx) ? defined : defined & ~nxe;
-  if (value & ~allowed) return Own::fault;
   const u64 old = cpu.s.efer;
+  const bool nx = cpu.model().has(CpuModel::Feature::nx) &&
+                  (!(cpu.s.misc_enable & msr::misc::no_nx) || old & nxe);
+  const u64 allowed = nx ? defined : defined & ~nxe;
+  if (value & ~allowed) return Own::fault;
   if ((old ^ value) & lme && cpu.s.cr0 & x86::cr0::pg) return Own::fault;
   cpu.s.efer = (value & ~lma) | (old & lma);  // LMA is read-only: writes are ignored
   if ((old ^ cpu.s.efer) & nxe) cpu.flush_tlb(false);
@@ -147,7 +148,7 @@ Own read_own(Cpu& cpu, u32 number, u64& v) {
     case msr::sfmask: return give(cpu.s.sfmask);
     case msr::pat: return give(cpu.s.pat);
     case msr::mtrr_cap: return give(mtrr_cap_value);
-    case msr::misc_enable: return give(cpu.s.misc_enable | misc_enable_fixed);
+    case msr::misc_enable: return give(cpu.s.misc_enable | msr::misc::fixed);
     case msr::bios_sign_id: return give(u64{microcode_revision} << 32);
     case msr::arch_capabilities: return give(arch_capabilities);
     case msr::spec_ctrl: return give(cpu.s.spec_ctrl);
@@ -177,7 +178,9 @@ Own write_own(Cpu& cpu, u32 number, u64 v) {
     case msr::gs_base: return write_base(cpu, Seg::gs, v);
     case msr::sfmask: return put(cpu.s.sfmask, v, !(v >> 32));
     case msr::pat: return put(cpu.s.pat, v, pat_valid(v));
-    case msr::misc_enable: return put(cpu.s.misc_enable, v & bit(0), true);
+    case msr::misc_enable:
+      return put(cpu.s.misc_enable, v & msr::misc::writable,
+                 !(v & ~(msr::misc::writable | msr::misc::read_only)));
     case msr::spec_ctrl: return put(cpu.s.spec_ctrl, v, !(v & ~u64{3}));  // IBRS, STIBP
     case msr::pred_cmd: return only(1);  // IBPB: nothing of ours is predicted per guest context
     case msr::xss:
