@@ -47,13 +47,18 @@ Step ExecutorCheck::run(Block& block) {
 }
 
 bool ExecutorCheck::turn_is_over() {
-  constexpr u32 turn = 512;
-  if (++blocks_of_turn_ < turn || !cpu_.vm().turns.wanted()) return false;
+  // Some milliseconds: on a busy host the next one's thread takes as long to wake up.
+  constexpr u32 turn = 8192;
+  ++blocks_of_turn_;
+  if ((blocks_of_turn_ < turn && !spins_) || !cpu_.vm().turns.wanted()) return false;
   blocks_of_turn_ = 0;
+  spins_ = false;
   return true;
 }
 
 bool ExecutorCheck::arrive(const Insn& insn) {
+  const u8* bytes = block_->raw() + insn.offset;
+  if (insn.length == 2 && bytes[0] == 0xf3 && bytes[1] == 0x90) spins_ = true;  // PAUSE
   if (!open_ || finish(static_cast<unsigned>(&insn - block_->insns), false)) return true;
   cpu_.leave_with(abi::ExitCode::vmx);
   return false;

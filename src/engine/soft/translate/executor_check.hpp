@@ -41,7 +41,8 @@ class ExecutorCheck final {
   /// after a difference, which has been reported.
   [[nodiscard]] Step run(Block& block);
 
-  /// Others wait, and this vCPU has had its turn. To be asked once a block.
+  /// Others wait, and this vCPU has had its turn or waits for them, too, in a loop with PAUSE. To be asked
+  /// once a block.
   [[nodiscard]] bool turn_is_over();
 
   // ---- called where translated code leaves the instructions to C++ -------------------------------
@@ -96,6 +97,7 @@ class ExecutorCheck final {
 
   Cpu& cpu_;
   u32 blocks_of_turn_ = 0;
+  bool spins_ = false;     ///< has executed PAUSE in this turn
   Block* block_ = nullptr;
   const u8* code_ = nullptr;
   u32 code_bytes_ = 0;
