@@ -65,6 +65,7 @@ struct CpuConfig final {
   u32 translate_after = 12;          ///< executions that make a block hot
   u64 code_cache = 64 * MiB;         ///< bytes of translated code of all vCPUs together
   bool perf_map = false;             ///< tell perf(1) the names of translated code
+  std::string trace;                 ///< file for what is executed; only with executor == "interp"
 };
 
 /// A CPU engine bound to one VM.

@@ -148,6 +148,12 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   reader.read_word("cpu.speculation", out.cpu.speculation, {"fast", "safe"});
   reader.read_size("cpu.code_cache", out.cpu.code_cache);
   reader.read("cpu.perf_map", out.cpu.perf_map);
+  reader.read("cpu.trace", out.cpu.trace);
+  if (!out.cpu.trace.empty() && out.cpu.executor != "interp") {
+    if (config.has("cpu.executor"))
+      reader.refuse(fail(EINVAL, "cpu.trace: only with cpu.executor=interp, which executes block by block"));
+    out.cpu.executor = "interp";
+  }
   if (out.cpu.code_cache < MiB || out.cpu.code_cache > GiB)
     reader.refuse(fail(EINVAL, "cpu.code_cache: expected a size from 1M to 1G"));
   if (out.cpu.executor == "check" && out.resident)

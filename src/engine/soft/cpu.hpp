@@ -396,6 +396,9 @@ class Cpu final {
   [[nodiscard]] bool debug_before(Step& st);
   [[nodiscard]] Step debug_after(Step st, bool stepped);
   [[nodiscard]] Step execute(const Block& b);
+  // runtime/execution_trace.cpp
+  void trace_block(const Block& b, unsigned insns);
+  void trace_event(const Fault& f, EventKind kind, u64 return_rip);
   [[nodiscard]] bool settle(Step st);
   void give_way();
   void begin_turn();

@@ -33,6 +33,7 @@ struct Block final {
   bool crossing;                  ///< its one instruction crosses a page, even into the same one
   u8 count;                       ///< instructions, without the closing pseudo one
   u16 bytes;                      ///< of code
+  mutable bool traced = false;    ///< its instructions are in the trace (ExecutionTrace)
   // For the translator:
   enum class Liveness : u8 { unknown, in_progress, known };
   Liveness liveness = Liveness::unknown;

@@ -55,6 +55,7 @@ void Cpu::run(engine::Exit& exit) {
     if (!settle(st)) break;
   }
   end_turn();
+  if (vm_.trace) [[unlikely]] vm_.trace->flush();
   exit_.rip = rip;
   switch (exit_.code) {
     case abi::ExitCode::inst_emul:
@@ -86,6 +87,7 @@ void Cpu::end_turn() {
 Step Cpu::execute(const Block& b) {
   ++counters.blocks;
   gpr[17] = rip;
+  if (vm_.trace) [[unlikely]] trace_block(b, b.count);
   const Insn* i = b.insns;
   Step st;
   do {
@@ -120,6 +122,7 @@ Step Cpu::step_one() {
   sysflags &= ~rflags::rf;
   data_hits_ = 0;
   gpr[17] = rip;
+  if (vm_.trace) [[unlikely]] trace_block(*b, 1);
   const Insn& i = b->insns[0];
   current_ = &i;
   answers_used_ = 0;

@@ -8,6 +8,7 @@
 #include "engine/soft/runtime/bus_lock.hpp"
 #include "engine/soft/runtime/turns.hpp"
 #include "engine/soft/system/cpu_model.hpp"
+#include "engine/soft/runtime/execution_trace.hpp"
 #include "engine/soft/translate/perf_map.hpp"
 #include "mem/vmspace.hpp"
 
@@ -48,6 +49,7 @@ class SoftVm final : public mem::CodePages::Observer {
   const std::unique_ptr<CpuModel> model;
   const Translation translation;
   std::unique_ptr<PerfMap> perf_map;  ///< or none; set before the first vCPU
+  std::unique_ptr<ExecutionTrace> trace;  ///< the same
   StubArena stubs;  ///< locks itself; shared by the vCPUs
   Turns turns;      ///< while `check`: of the vCPUs
   BusLock bus{*this};  ///< for locked accesses that cross a cache line

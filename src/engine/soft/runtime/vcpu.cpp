@@ -208,9 +208,11 @@ void SoftVcpu::statistics(const StatSink& sink) const {
 class SoftEngine final : public engine::Engine {
  public:
   SoftEngine(mem::Vmspace& space, std::unique_ptr<CpuModel> model, u32 vcpus,
-             const SoftVm::Translation& how, std::unique_ptr<PerfMap> perf_map)
+             const SoftVm::Translation& how, std::unique_ptr<PerfMap> perf_map,
+             std::unique_ptr<ExecutionTrace> trace)
       : vm_(space, std::move(model), vcpus, how), vcpus_(vcpus) {
     vm_.perf_map = std::move(perf_map);
+    vm_.trace = std::move(trace);
   }
   [[nodiscard]] std::string_view name() const override { return "soft"; }
   [[nodiscard]] Result<std::unique_ptr<engine::EngineVcpu>> create_vcpu(
@@ -242,7 +244,14 @@ Result<std::unique_ptr<engine::Engine>> make_soft_engine(mem::Vmspace& space,
     if (!made) return tl::make_unexpected(made.error());
     perf_map = std::move(*made);
   }
-  return std::make_unique<SoftEngine>(space, std::move(*model), vcpus, how, std::move(perf_map));
+  std::unique_ptr<ExecutionTrace> trace;
+  if (!config.trace.empty()) {
+    auto made = ExecutionTrace::create(config.trace);
+    if (!made) return tl::make_unexpected(made.error());
+    trace = std::move(*made);
+  }
+  return std::make_unique<SoftEngine>(space, std::move(*model), vcpus, how, std::move(perf_map),
+                                      std::move(trace));
 }
 
 }  // namespace bhyve::soft

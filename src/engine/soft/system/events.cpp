@@ -1,6 +1,7 @@
 // Event delivery (SDM vol. 3, ch. 6): IVT, protected-mode gates, 64-bit gates, nested faults.
 #include "engine/soft/system/events.hpp"
 
+#include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/system/descriptor.hpp"
 #include "engine/soft/system/system.hpp"
 #include "engine/soft/system/task_switch.hpp"
@@ -250,6 +251,7 @@ bool deliver_once(Cpu& cpu, const Event& event) {
 bool Cpu::deliver(const Fault& f, EventKind kind, u64 return_rip) {
   const AllAtOnce guard(*this);
   Event event{f, kind, return_rip};
+  if (vm_.trace) [[unlikely]] trace_event(f, kind, return_rip);
   data_hits_ = 0;
   // Each fault on the way either escalates or is of a kind that cannot fault again; the bound only
   // stops what the architecture leaves open (benign faults in a row).
