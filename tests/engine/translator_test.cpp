@@ -207,6 +207,24 @@ TEST_F(TranslatorTest, SafeChecksMaskWhatTheyLookUp) {
   EXPECT_EQ(safe.masked, safe.all);
 }
 
+TEST_F(TranslatorTest, EachWayOutOfTranslatedCodeIsCounted) {
+  Program p;
+  p.bytes({0x31, 0xdb, 0xb9}).word(50);                   // xor ebx, ebx; mov ecx, 50
+  p.bytes({0xba}).word(port::latch_exit);                 // mov edx, a port that leaves run()
+  p.bytes({0xec, 0xff, 0xc3, 0xff, 0xc9, 0x75, 0xf9});    // loop: in al, dx; inc ebx; dec ecx; jnz loop
+  p.end();
+  auto counters = run(p);
+  EXPECT_EQ(state.gpr[3], 50u);
+  u64 left = counters["soft: exits without a link taken"];
+  for (const auto& [text, value] : counters)
+    if (text.starts_with("soft: translated code left")) left += value;
+  EXPECT_EQ(left, counters["soft: entries into translated code"]);
+  EXPECT_GE(counters["soft: translated code left for the machine"], 40u);
+  EXPECT_GT(counters["soft: nanoseconds spent translating"], 0u);
+  EXPECT_GT(counters["soft: bytes of the code cache in use"], 0u);
+  EXPECT_LT(counters["soft: bytes of the code cache in use"], engine::CpuConfig{}.code_cache);
+}
+
 TEST_F(TranslatorTest, AFullCacheBeginsAnew) {
   engine::CpuConfig small;
   small.code_cache = 64 * KiB;

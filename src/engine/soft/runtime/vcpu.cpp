@@ -164,6 +164,7 @@ void SoftVcpu::statistics(const StatSink& sink) const {
   const Cpu::Counters& n = cpu_->counters;
   const Translator::Counters& t = cpu_->translator_counters();
   auto relaxed = [](const u64& v) { return __atomic_load_n(&v, __ATOMIC_RELAXED); };
+  auto step = [&](Step s) { return relaxed(t.steps[static_cast<u8>(s)]); };
   const std::pair<std::string_view, u64> rows[] = {
       {"number of times %cr access was intercepted", relaxed(n.cr_access)},
       {"number of times rdmsr was intercepted", relaxed(n.rdmsr)},
@@ -196,6 +197,18 @@ void SoftVcpu::statistics(const StatSink& sink) const {
       {"soft: exits without a link taken", relaxed(t.unlinked)},
       {"soft: translations thrown away", relaxed(t.killed)},
       {"soft: code cache resets", relaxed(t.resets)},
+      {"soft: bytes of the code cache in use", relaxed(t.cache_used)},
+      {"soft: nanoseconds spent translating", relaxed(t.nanoseconds)},
+      {"soft: translated code left to look at events", relaxed(t.polls)},
+      {"soft: translated code left by an indirect jump", relaxed(t.jumps)},
+      {"soft: translated code left where it was thrown away", relaxed(t.heres)},
+      {"soft: translated code left by a trap of the host", relaxed(t.traps)},
+      {"soft: translated code left for a block that is not translated", step(Step::branch)},
+      {"soft: translated code left with a change of mode", step(Step::stop)},
+      {"soft: translated code left with a fault", step(Step::fault)},
+      {"soft: translated code left for the machine", step(Step::exit)},
+      {"soft: translated code left for an instruction to run alone", step(Step::single)},
+      {"soft: translated code left within REP", step(Step::repeat)},
   };
   for (const auto& [text, value] : rows) sink(text, value);
   if (const ExecutorCheck* check = cpu_->check()) {

@@ -23,6 +23,8 @@ class CodeCache final {
   [[nodiscard]] u8* cold_end() const { return writable_ + cold_limit_; }
   [[nodiscard]] usize used() const { return used_; }
   [[nodiscard]] usize size() const { return size_; }
+  /// Bytes that are taken, cold ones by the chunk.
+  [[nodiscard]] usize in_use() const { return used_ + (size_ - cold_floor_); }
   /// Takes what was written from begin() on.
   void commit(usize bytes, usize cold_bytes = 0) {
     used_ += (bytes + 15) & ~usize{15};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 
 #include <fmt/format.h>
 
@@ -36,26 +37,33 @@ Step Translator::run() {
   left_within_ = false;
   switch (static_cast<LeaveCode>(code)) {
     case LeaveCode::unlinked:
-      pending_ = t.exit;
-      left_within_ = exits_[t.exit].plain;
-      ++counters.unlinked;
-      [[fallthrough]];
     case LeaveCode::poll:
+      if (code == static_cast<u32>(LeaveCode::unlinked)) {
+        pending_ = t.exit;
+        left_within_ = exits_[t.exit].plain;
+        ++counters.unlinked;
+      } else {
+        ++counters.polls;
+      }
       cpu_.rip = pending_rip_ = page + exits_[t.exit].page_offset;
       cpu_.current_ = nullptr;
       return Step::branch;
     case LeaveCode::jumped: {
+      ++counters.jumps;
       const u64 index = cpu_.frame.temporary[0] / 2;
       cpu_.rip = page | ((index ^ page >> page_shift) & page_mask);
       return Step::branch;
     }
     case LeaveCode::here:
+      ++counters.heres;
       left_within_ = true;
       cpu_.rip = page + t.exit;
       cpu_.current_ = nullptr;
       return Step::branch;
-    case LeaveCode::trap: return leave_trap();
-    default: return static_cast<Step>(code);
+    case LeaveCode::trap: ++counters.traps; return leave_trap();
+    default:
+      ++counters.steps[code % counters.steps.size()];
+      return static_cast<Step>(code);
   }
 }
 
@@ -153,8 +161,29 @@ void Translator::note_target(u64 rip, const u8* code) {
   cpu_.translated.jumps[TranslatedState::jump_index(rip)] = {(rip & ~page_mask) ^ cpu_.frame.key, code};
 }
 
+namespace {
+
+/// Adds the time of its life.
+class Stopwatch final {
+ public:
+  explicit Stopwatch(u64& nanoseconds) : nanoseconds_(nanoseconds) {}
+  ~Stopwatch() {
+    const auto passed = std::chrono::steady_clock::now() - began_;
+    nanoseconds_ += static_cast<u64>(std::chrono::nanoseconds(passed).count());
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  u64& nanoseconds_;
+  const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
 bool Translator::translate(Block& block, bool plain) {
   cpu_.fpu.park();
+  const Stopwatch watch(counters.nanoseconds);
   (void)live_in(block);
   if (!cache_.has_room()) {
     reset();
@@ -189,6 +218,7 @@ bool Translator::translate(Block& block, bool plain) {
   ++counters.blocks;
   counters.insns += block.count;
   counters.bytes += t.bytes + emitter.cold_bytes();
+  counters.cache_used = cache_.in_use();
   return true;
 }
 
@@ -251,6 +281,7 @@ void Translator::reset() {
   pending_ = no_exit;
   cpu_.translated.jumps.fill({});
   cache_.reset(thunk_bytes_);
+  counters.cache_used = cache_.in_use();
   ++counters.resets;
 }
 

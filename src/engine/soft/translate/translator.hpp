@@ -89,8 +89,12 @@ class Translator final {
   };
 
   struct Counters {
-    u64 blocks = 0, insns = 0, bytes = 0, links = 0, entries = 0, unlinked = 0, misses = 0,
-        jump_misses = 0, callouts = 0, resets = 0, killed = 0, cycles = 0;
+    u64 blocks = 0, insns = 0, bytes = 0, links = 0, entries = 0, unlinked = 0, jump_misses = 0, resets = 0,
+        killed = 0;
+    u64 polls = 0, jumps = 0, heres = 0, traps = 0;  ///< ways out of translated code
+    std::array<u64, 8> steps{};                      ///< the same: what a handler came to, by Step
+    u64 nanoseconds = 0;                             ///< spent translating
+    u64 cache_used = 0;                              ///< bytes of the code cache
   } counters;
 
   /// Flags that are needed before each instruction of a block, and at its end.
