@@ -199,6 +199,16 @@ class LifeCycle(CliCase):
         self.call("bhyvectl", "--vm=vm", "--destroy")
         self.ends(process, 1)
 
+    def test_translation_is_in_the_statistics(self):
+        process = self.start_guest("-m", "64M")
+        stats = json.loads(self.call("bhyvectl", "--vm=vm", "--get-stats", "--json").stdout)["stats"]
+        for text in ("soft: nanoseconds spent translating", "soft: bytes of the code cache in use",
+                     "soft: translated code left to look at events", "soft: code cache resets"):
+            self.assertIn(text, stats)
+        self.assertLess(stats["soft: bytes of the code cache in use"], 64 << 20)
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
+
     def test_sysctl_needs_no_vm(self):
         every = self.call("bhyvectl", "--sysctl")
         self.assertEqual(every.returncode, 0)
