@@ -42,6 +42,25 @@ static void rights(void) {
   CHECK_EQ(try_user(user_read, FREE_VA).rax, 0xc3);
 }
 
+/* #GP of an operand that must be aligned: its page is neither accessed nor dirty, in translated code, too. */
+static void store_aligned(u64 a) { asm volatile("movaps %%xmm0,(%0)" ::"r"(a) : "memory"); }
+static void load_aligned(u64 a) { asm volatile("movaps (%0),%%xmm0" ::"r"(a) : "memory"); }
+static void alignment(void) {
+  void (*const forms[])(u64) = {store_aligned, load_aligned};
+  map_page(FREE_VA, free_page(), PTE_P | PTE_W, 1);
+  for (unsigned n = 0; n < 2; ++n) {
+    for (unsigned k = 0; k < 2000; ++k) CHECK_EQ(try_call(forms[n], FREE_VA + k % 64 * 16).vector, NO_TRAP);
+    const u64 page = free_page();
+    map_page(FREE_VA + 0x1000, page, PTE_P | PTE_W, 1);
+    CHECK_EQ(try_call(forms[n], FREE_VA + 0x1008).vector, VEC_GP);
+    CHECK_EQ(*pte_of(FREE_VA + 0x1000, 1), page | PTE_P | PTE_W);
+    CHECK_EQ(try_call(forms[n], FREE_VA + 0x1010).vector, NO_TRAP);
+    CHECK_EQ(*pte_of(FREE_VA + 0x1000, 1), page | PTE_P | PTE_W | PTE_A | (n ? 0 : PTE_D));
+  }
+  *pte_of(FREE_VA, 1) = 0, *pte_of(FREE_VA + 0x1000, 1) = 0;
+  write_cr3(read_cr3());
+}
+
 static void smep_and_smap(void) {
   const u64 page = free_page();
   AT(u8, page) = 0xc3;
@@ -127,6 +146,7 @@ static void addresses(void) {
 
 void test(void) {
   rights();
+  alignment();
   smep_and_smap();
   for (unsigned level = 1; level <= 3; ++level) accessed_and_dirty(level);
   reserved_bits();

@@ -72,8 +72,9 @@ void BlockEmitter::check(const GuestInsn& g, unsigned size, bool write) {
   cold.retry = c_.at();
   cold.g = &g;
   cold.write = write;
-  // Where not the whole operand may be accessed, the handler looks at the mask.
-  cold.size = g.masked ? TranslatorHelpers::by_handler : static_cast<u8>(size);
+  // Where not the whole operand may be accessed, the handler looks at the mask. And where it must be aligned, at
+  // that: #GP comes before the page is looked up and marked.
+  cold.size = g.masked || g.aligned ? TranslatorHelpers::by_handler : static_cast<u8>(size);
   find_entry();
   c_.rm(0x03, host::s0, {host::s1, write ? entry_write : entry_read});
   cold.from = leave_unless_below(static_cast<u32>(page_size - size + 1));

@@ -549,6 +549,7 @@ void replayed(GuestInsn& g) {
   g.mem_written = plan.use == MemoryUse::write || plan.use == MemoryUse::read_write;
   g.size = static_cast<u8>(plan.memory_bytes);
   g.masked = plan.masking != Masking::none;
+  g.aligned = plan.alignment > 1;
   if (g.x87) {
     // FCMOVcc and FCOMI use flags, FNSTSW AX a register that is the host's.
     const bool da_db = (g.opcode == 0xda || g.opcode == 0xdb) && !g.memory();

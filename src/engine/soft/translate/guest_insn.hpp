@@ -53,6 +53,7 @@ struct GuestInsn final {
   u8 size = 0;               ///< bytes of the memory operand
   u8 gate = 0;               ///< 1 + Gate when vector or x87 registers are used, else 0
   bool x87 = false;
+  bool aligned = false;      ///< the operand must be, else it is #GP (ReplayPlan::alignment)
   bool masked = false;       ///< faults of elements that a mask suppresses do not happen (ReplayPlan::masking)
   // Flags.
   u8 reads = 0, writes = 0;
