@@ -25,6 +25,9 @@ COMPLAINTS = (
     re.compile(r"\bBUG:"),
     re.compile(r"unhandled", re.I),
     re.compile(r"spurious", re.I),
+    # Of the tables and of PCI:
+    re.compile(r"ACPI (BIOS )?(Error|Warning|Exception)|\[Firmware (Bug|Warn|Info)\]"),
+    re.compile(r"can't claim|failed to assign|no compatible bridge window|address conflict"),
     re.compile(r"\bOops\b|Call Trace:|Kernel panic|detected stalls"),
 )
 
@@ -77,6 +80,17 @@ MATRIX = (
     Case("lowmem-low", options=("-m", "1G", "-o", "memory.lowmem_limit=128M"), memory=1024),
     Case("lowmem-high", options=("-m", "4G", "-o", "memory.lowmem_limit=3328M"), memory=4096),
     Case("notsc", cpus=2, append="notsc", clocksource_not="tsc"),
+)
+
+# Devices with BARs of every kind and interrupts; and the MP table instead of ACPI, or neither. (Debian's cloud
+# kernel reads no MP table.)
+PLATFORM = (
+    Case("pci", cpus=2, options=("-l", "pc-testdev", "-s", "4,pci-testdev", "-s", "5:0,pci-testdev,window=1G",
+                                 "-s", "5:3,pci-testdev,msi=0", "-s", "5:7,pci-testdev,rom=false")),
+    Case("mptable", cpus=2, image="vmlinuz-standard", append="acpi=off", action="reboot", status=REBOOT,
+         options=("-s", "4,pci-testdev", "-s", "5:2,pci-testdev")),
+    Case("no-mptable", cpus=2, image="vmlinuz-standard", append="acpi=off", action="reboot", status=REBOOT,
+         options=("-Y",), guest_cpus=(1,)),
 )
 
 # Debian's other kernels, from the folder of scripts/get-images.
@@ -152,7 +166,7 @@ def pairwise_case(number, row):
 
 PAIRWISE = tuple(pairwise_case(n, row) for n, row in enumerate(PAIRWISE_ROWS, 1))
 
-CASES = {case.name: case for case in COUNTS + ENDS + MATRIX + CHECKSUMS + PAIRWISE + KERNELS}
+CASES = {case.name: case for case in COUNTS + ENDS + MATRIX + PLATFORM + CHECKSUMS + PAIRWISE + KERNELS}
 
 IDLE_SECONDS = 20  # what scripts/initramfs-init sleeps
 IDLE_LIMIT = 0.01  # of a host core

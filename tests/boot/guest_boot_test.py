@@ -51,6 +51,7 @@ class JudgeTest(unittest.TestCase):
 
     def test_each_complaint_of_linux_fails(self):
         for line in ("WARNING: CPU: 0 PID: 1", "BUG: soft lockup", "unhandled MSR", "irq: Unhandled",
+                     "ACPI BIOS Error (bug): x", "ACPI Warning: x", "[Firmware Bug]: TSC", "BAR 0: failed to assign",
                      "spurious 8259A interrupt: IRQ7.", "rcu_sched detected stalls"):
             self.assertEqual(self.judge(f"echo '{line}'; echo '{GOOD}'; exit 1"),
                              [f"Linux said: {line}"])
