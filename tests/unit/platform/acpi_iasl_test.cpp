@@ -1,47 +1,11 @@
 // The tables as ACPICA's own compiler sees them: each is disassembled and the source compiled again.
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-
-#include <array>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <memory>
-
-#include "table_checks.hpp"
+#include "acpica_fixture.hpp"
 
 namespace bhyve::platform {
 namespace {
 
-namespace fs = std::filesystem;
-
-struct Outcome {
-  int status = -1;
-  std::string output;
-};
-
-Outcome run(const std::string& command) {
-  Outcome outcome;
-  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-  if (pipe == nullptr) return outcome;
-  std::array<char, 4096> chunk{};
-  while (const usize n = std::fread(chunk.data(), 1, chunk.size(), pipe)) {
-    outcome.output.append(chunk.data(), n);
-  }
-  const int raw = ::pclose(pipe);
-  if (WIFEXITED(raw)) outcome.status = WEXITSTATUS(raw);
-  return outcome;
-}
-
-class AcpiIasl : public ::testing::Test {
+class AcpiIasl : public Acpica {
  protected:
-  void SetUp() override {
-    std::string name = (fs::temp_directory_path() / "bhyve-iasl-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    directory_ = name;
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-
   /// Writes the tables, takes each apart and puts it together again.
   void check(const AcpiConfig& config) {
     const Result<AcpiTables> tables = make_acpi_tables(config);
@@ -54,16 +18,13 @@ class AcpiIasl : public ::testing::Test {
   }
 
   void round_trip(const std::string& signature, const std::vector<u8>& bytes) {
-    const std::string cd = "cd '" + directory_.string() + "' && ";
-    const fs::path table = directory_ / (signature + ".dat");
-    std::ofstream(table, std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-    const Outcome apart = run(cd + "iasl -d " + signature + ".dat");
+    write(signature + ".dat", bytes);
+    const Outcome apart = run("iasl -d " + signature + ".dat");
     ASSERT_EQ(apart.status, 0) << "is acpica-tools installed?\n" << apart.output;
     EXPECT_EQ(apart.output.find("Error"), std::string::npos) << apart.output;
     EXPECT_EQ(apart.output.find("Warning"), std::string::npos) << apart.output;
     EXPECT_EQ(apart.output.find("Incorrect checksum"), std::string::npos) << apart.output;
-    const Outcome together = run(cd + "iasl -oa -p again " + signature + ".dsl");
+    const Outcome together = run("iasl -oa -p again " + signature + ".dsl");
     EXPECT_EQ(together.status, 0) << together.output;
     EXPECT_NE(together.output.find("0 Errors, 0 Warnings"), std::string::npos) << together.output;
     compare(signature, bytes);
@@ -81,10 +42,8 @@ class AcpiIasl : public ::testing::Test {
         ASSERT_EQ(static_cast<u8>(again[i]), bytes[i]) << signature << " at " << i;
       }
     }
-    fs::remove(directory_ / "again.aml");
+    std::filesystem::remove(directory_ / "again.aml");
   }
-
-  fs::path directory_;
 };
 
 TEST_F(AcpiIasl, FullMachineHasNoErrorsAndNoWarnings) { check(full_config()); }
