@@ -4,7 +4,8 @@
 
 namespace bhyve::platform {
 
-u32 FwCtlPio::pio_read(u16, unsigned size) {
+u32 FwCtlPio::pio_read(u16 offset, unsigned size) {
+  if (offset != 1) return static_cast<u32>(bus::all_ones(size));
   const std::lock_guard lock(mutex_);
   if (size == 1) return chip_.next_byte();
   if (size == 4) return chip_.read();

@@ -10,7 +10,7 @@ namespace bhyve::platform {
 /// signature, and words of 32 bits are requests and answers. Lock: one, guards the chip.
 class FwCtlPio final : public bus::Pio, public bus::Lifecycle, public bus::Persist {
  public:
-  static constexpr u16 port = 0x510, ports = 2;
+  static constexpr u16 port = 0x510, ports = 5;  ///< a word at 511h reaches up to 514h
 
   explicit FwCtlPio(FwCtl values) : chip_(std::move(values)) {}
 
