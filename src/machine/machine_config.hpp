@@ -12,8 +12,8 @@
 
 namespace bhyve::machine {
 
-/// vCPUs of one VM, as bhyve's VM_MAXCPU.
-inline constexpr u32 max_vcpus = 16;
+/// vCPUs of one VM, as many as have an APIC id of 8 bits that is not the broadcast.
+inline constexpr u32 max_vcpus = 254;
 inline constexpr u64 memory_default = 256 * MiB;
 inline constexpr unsigned com_ports = 4;
 
