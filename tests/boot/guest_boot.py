@@ -97,7 +97,7 @@ PLATFORM = (
 KERNELS = (Case("kernel-standard", cpus=2, image="vmlinuz-standard"),
            Case("kernel-rt", cpus=2, image="vmlinuz-rt"))
 
-COUNTS = tuple(Case(f"poweroff-{n}", cpus=n) for n in (1, 2, 4, 16))
+COUNTS = tuple(Case(f"poweroff-{n}", cpus=n) for n in (1, 2, 4, 16, 64))
 
 ENDS = (
     Case("reboot", cpus=2, action="reboot", status=REBOOT),
