@@ -1,10 +1,13 @@
 #include "machine/boot_rom.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cstring>
 #include <optional>
 
 #include "base/bytes.hpp"
+#include "base/fd.hpp"
 #include "loader/boot_file.hpp"
 #include "platform/layout.hpp"
 
@@ -39,6 +42,18 @@ bool is_uefi(std::span<const u8> rom) {
   return {};
 }
 
+/// The variables are the file itself, so that the next run has what this one leaves.
+[[nodiscard]] Result<void> map_variables(mem::Vmspace& space, Gpa gpa, const std::string& path, u64 size) {
+  const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd) return fail(errno, "bootrom variables {}: {}", path, std::strerror(errno));
+  const mem::VmObject::Piece whole{fd.get(), 0, size};
+  const auto number = space.add_files("bootvars", std::span(&whole, 1), true);
+  if (!number) return tl::make_unexpected(number.error());
+  if (auto shown = space.show_files(*number, gpa, mem::Prot::rw, false); !shown)
+    return tl::make_unexpected(shown.error());
+  return {};
+}
+
 }  // namespace
 
 Result<void> map_boot_rom(mem::Vmspace& space, const std::string& path,
@@ -57,8 +72,8 @@ Result<void> map_boot_rom(mem::Vmspace& space, const std::string& path,
   const Gpa at = platform::layout::highmem_base - rom->bytes.size();
   if (auto ok = map_file(space, at, *rom, mem::Prot::rx, "bootrom"); !ok) return ok;
   if (store) {
-    auto ok = map_file(space, at - store->bytes.size(), *store, mem::Prot::rw, "bootvars");
-    if (!ok) return ok;
+    const u64 size = store->bytes.size();
+    if (auto ok = map_variables(space, at - size, variables, size); !ok) return ok;
   }
   if (!is_uefi(rom->bytes)) {
     const auto shadow = std::span<const u8>(rom->bytes)

@@ -86,6 +86,29 @@ class Kernels(CliCase):
         result = self.call("bhyve", *CONSOLE, "-l", "bootrom," + self.file("rom", rom), "vm")
         self.assertEqual((result.stdout, result.stderr, result.returncode), ("rom", "", 0))
 
+    def test_boot_rom_keeps_its_variables(self):
+        """They lie beneath it, may be written, and are there in the next run; the ROM may not."""
+        page = 0x1000  # ROM at FFFFF000h, variables at FFFFE000h; CS begins at FFFF0000h
+
+        def say_byte_at(offset):  # mov al, cs:[offset]; to COM1
+            return b"\x2e\xa0" + struct.pack("<H", offset) + b"\xba\xf8\x03\xee"
+
+        def store(offset, value):  # mov byte cs:[offset], value
+            return b"\x2e\xc6\x06" + struct.pack("<HB", offset, value)
+
+        code = (say_byte_at(0xE001) + store(0xE001, ord("w")) + say_byte_at(0xE001)
+                + store(0xF800, ord("x")) + say_byte_at(0xF800) + b"\xba\xf9\x0c\xb0\x06\xee\xeb\xfe")
+        rom = bytearray(page)
+        rom[:len(code)] = code
+        rom[0x800] = ord("r")
+        rom[0xFF0:0xFF3] = b"\xe9" + struct.pack("<h", 0xF000 - 0xFFF3)
+        path, variables = self.file("rom", rom), self.file("vars", b"v" * page)
+        for first in "vw":
+            result = self.call("bhyve", *CONSOLE, "-l", f"bootrom,{path},{variables}", "vm")
+            self.assertEqual((result.stdout, result.stderr, result.returncode), (first + "wr", "", 0))
+        self.assertEqual((self.dir / "vars").read_bytes(), b"vw" + b"v" * (page - 2))
+        self.assertEqual((self.dir / "rom").read_bytes(), rom)
+
     def test_bad_boot_roms_are_refused(self):
         for size, text in ((100, "whole pages"), (17 << 20, "longer than 16 MiB")):
             path = self.file("rom", bytes(size))
