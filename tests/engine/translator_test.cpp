@@ -32,6 +32,9 @@ class Program final {
     for (unsigned n = 0; n < 4; ++n) code_.push_back(static_cast<u8>(v >> (8 * n)));
     return *this;
   }
+  void set_word(usize at, u32 v) {
+    for (unsigned n = 0; n < 4; ++n) code_[at + n] = static_cast<u8>(v >> (8 * n));
+  }
   /// mov al, status; mov edx, port::end; out dx, al; jmp itself
   Program& end() {
     return bytes({0xb0, status, 0xba}).word(port::end).bytes({0xee, 0xeb, 0xfe});
@@ -225,18 +228,68 @@ TEST_F(TranslatorTest, EachWayOutOfTranslatedCodeIsCounted) {
   EXPECT_LT(counters["soft: bytes of the code cache in use"], engine::CpuConfig{}.code_cache);
 }
 
-TEST_F(TranslatorTest, AFullCacheBeginsAnew) {
+/// A loop of as many blocks, each linked to the next.
+Program long_loop(unsigned blocks, unsigned rounds) {
+  Program p;
+  p.bytes({0x31, 0xdb, 0xb9}).word(rounds);                // xor ebx, ebx; mov ecx, rounds
+  const usize loop = p.size();
+  for (unsigned n = 0; n < blocks; ++n) p.bytes({0xff, 0xc3, 0xeb, 0x00});  // inc ebx; jmp next
+  p.bytes({0xff, 0xc9, 0x0f, 0x85}).word(static_cast<u32>(loop - (p.size() + 8)));
+  return p.end();
+}
+
+TEST_F(TranslatorTest, AFullCacheOfOneRegionBeginsAnew) {
   engine::CpuConfig small;
   small.code_cache = 64 * KiB;
-  Program p;
-  p.bytes({0x31, 0xdb, 0xb9}).word(3);                   // xor ebx, ebx; mov ecx, 3
-  const usize loop = p.size();
-  for (unsigned n = 0; n < 4000; ++n) p.bytes({0xff, 0xc3, 0xeb, 0x00});  // inc ebx; jmp next
-  p.bytes({0xff, 0xc9, 0x0f, 0x85}).word(static_cast<u32>(loop - (p.size() + 8)));
-  p.end();
-  auto counters = run(p, small);
+  auto counters = run(long_loop(4000, 3), small);
   EXPECT_EQ(state.gpr[3], 12'000u);
-  EXPECT_GE(counters["soft: code cache resets"], 2u);
+  EXPECT_GE(counters["soft: translations evicted"], 4000u);
+  EXPECT_EQ(counters["soft: code cache resets"], 0u);
+}
+
+TEST_F(TranslatorTest, AFullCacheLosesItsOldestRegionOnly) {
+  engine::CpuConfig small;
+  small.code_cache = 2 * MiB;
+  auto counters = run(long_loop(48'000, 3), small);
+  EXPECT_EQ(state.gpr[3], 144'000u);
+  const u64 made = counters["soft: blocks translated"], evicted = counters["soft: translations evicted"];
+  EXPECT_GT(evicted, 0u);
+  const u64 bytes_each = counters["soft: bytes of translated code"] / made;
+  EXPECT_GE((made - evicted) * bytes_each, small.code_cache * 3 / 8);  // is there still
+  EXPECT_EQ(counters["soft: code cache resets"], 0u);
+}
+
+/// Hot code stays in reach of links, indirect jumps and stores into code while other code drives it out.
+TEST_F(TranslatorTest, EvictedCodeIsFoundAgainAndRewrittenCodeIsNot) {
+  engine::CpuConfig small;
+  small.code_cache = 2 * MiB;
+  Program p;
+  p.bytes({0x31, 0xdb, 0xb9}).word(3);                     // xor ebx, ebx; mov ecx, 3
+  const usize loop = p.size();
+  constexpr unsigned blocks = 48'000;
+  std::vector<usize> calls;
+  for (unsigned n = 0; n < blocks; ++n) {
+    p.bytes({0xff, 0xc3});                                 // inc ebx
+    if (n % 8 == 0) {
+      calls.push_back(p.size());
+      p.bytes({0xe8}).word(0);                             // call add
+    } else {
+      p.bytes({0xeb, 0x00});                               // jmp next
+    }
+  }
+  p.bytes({0xfe, 0x05}).word(0);                           // inc byte [add's immediate]
+  const usize patch = p.size() - 4;
+  p.bytes({0xff, 0xc9, 0x0f, 0x85}).word(static_cast<u32>(loop - (p.size() + 8)));
+  p.bytes({0xeb, 0x04});                                   // jmp over
+  const usize add = p.size();
+  p.bytes({0x83, 0xc3, 0x01, 0xc3});                       // add: add ebx, 1; ret
+  p.end();
+  for (const usize at : calls) p.set_word(at + 1, static_cast<u32>(add - (at + 5)));
+  p.set_word(patch, static_cast<u32>(add + 2 - (patch + 4)));
+  auto counters = run(p, small);
+  EXPECT_EQ(state.gpr[3], blocks * 3 + blocks / 8 * (1 + 2 + 3));
+  EXPECT_GT(counters["soft: translations evicted"], 0u);
+  EXPECT_GT(counters["soft: translations thrown away"], 0u);
 }
 
 }  // namespace

@@ -196,6 +196,7 @@ void SoftVcpu::statistics(const StatSink& sink) const {
       {"soft: entries into translated code", relaxed(t.entries)},
       {"soft: exits without a link taken", relaxed(t.unlinked)},
       {"soft: translations thrown away", relaxed(t.killed)},
+      {"soft: translations evicted", relaxed(t.evicted)},
       {"soft: code cache resets", relaxed(t.resets)},
       {"soft: bytes of the code cache in use", relaxed(t.cache_used)},
       {"soft: nanoseconds spent translating", relaxed(t.nanoseconds)},

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -64,6 +65,31 @@ CodeCache::~CodeCache() {
   forget_range(reinterpret_cast<u64>(executable_));
   ::munmap(writable_, size_);
   ::munmap(const_cast<u8*>(executable_), size_);
+}
+
+void CodeCache::keep() {
+  kept_ = (used_ + page_mask) & ~page_mask;
+  regions_ = std::clamp((size_ - kept_) / least_region, usize{1}, most_regions);
+  region_size_ = (size_ - kept_) / regions_ & ~page_mask;
+  enter(0);
+}
+
+void CodeCache::reset() {
+  others_ = 0;
+  enter(0);
+}
+
+void CodeCache::enter_next() {
+  others_ = std::min(others_ + 1, regions_ - 1);
+  enter(next_region());
+}
+
+void CodeCache::enter(usize region) {
+  // Pages count as resident in both mappings. The writable one lets go of those that are written no more.
+  ::madvise(writable_ + kept_, size_ - kept_, MADV_DONTNEED);
+  region_ = region;
+  used_ = kept_ + region * region_size_;
+  cold_floor_ = cold_used_ = cold_limit_ = used_ + region_size_;
 }
 
 bool CodeCache::has_room() {

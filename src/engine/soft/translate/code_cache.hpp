@@ -5,8 +5,9 @@
 namespace bhyve::soft {
 
 /// Memory for translated code: one memfd mapped twice, writable here and executable there, never both
-/// at one address (architecture decision 14). Hot code grows upward, cold code lies in chunks that are taken
-/// from the end: so that hot code is dense. There is no free but reset().
+/// at one address (architecture decision 14). What is committed first (keep()) stays; the rest is regions of
+/// one size that are filled one after another, round and round. In a region hot code grows upward, cold
+/// code lies in chunks that are taken from its end: so that hot code is dense.
 /// Owner: the vCPU's thread; contains() from any.
 class CodeCache final {
  public:
@@ -21,22 +22,31 @@ class CodeCache final {
   [[nodiscard]] u8* end() const { return writable_ + cold_floor_; }
   [[nodiscard]] u8* cold_begin() const { return writable_ + cold_used_; }
   [[nodiscard]] u8* cold_end() const { return writable_ + cold_limit_; }
-  [[nodiscard]] usize used() const { return used_; }
   [[nodiscard]] usize size() const { return size_; }
   /// Bytes that are taken, cold ones by the chunk.
-  [[nodiscard]] usize in_use() const { return used_ + (size_ - cold_floor_); }
+  [[nodiscard]] usize in_use() const {
+    return kept_ + (others_ + 1) * region_size_ - (cold_floor_ - used_);
+  }
   /// Takes what was written from begin() on.
   void commit(usize bytes, usize cold_bytes = 0) {
     used_ += (bytes + 15) & ~usize{15};
     cold_used_ += cold_bytes;
   }
-  /// Makes room for the cold code of one block. False: the cache is full.
+  /// What was committed up to now stays; regions begin behind it. Called once.
+  void keep();
+  /// Makes room for the cold code of one block. False: the region is full.
   [[nodiscard]] bool has_room();
-  /// Everything behind `keep` bytes is free again.
-  void reset(usize keep) {
-    used_ = keep;
-    cold_floor_ = cold_used_ = cold_limit_ = size_;
+  /// The region that is filled, and where `executable` lies.
+  [[nodiscard]] usize region() const { return region_; }
+  [[nodiscard]] usize region_of(const u8* executable) const {
+    return (offset(executable) - kept_) / region_size_;
   }
+  [[nodiscard]] usize regions() const { return regions_; }
+  [[nodiscard]] usize next_region() const { return (region_ + 1) % regions_; }
+  /// Begins to fill the next region: nothing there is needed any more.
+  void enter_next();
+  /// All regions are free.
+  void reset();
 
   [[nodiscard]] const u8* executable(const u8* writable) const {
     return executable_ + (writable - writable_);
@@ -52,12 +62,19 @@ class CodeCache final {
   [[nodiscard]] static bool contains(u64 pc);
 
  private:
+  void enter(usize region);
+
   UniqueFd fd_;
   u8* writable_ = nullptr;
   const u8* executable_ = nullptr;
-  static constexpr usize cold_chunk = 64 << 10, cold_reserve = 16 << 10, hot_reserve = 32 << 10;
+  static constexpr usize most_regions = 16, least_region = 768 << 10;
+  static constexpr usize cold_chunk = 32 << 10;
+  /// More than any block's code needs.
+  static constexpr usize cold_reserve = 8 << 10, hot_reserve = 16 << 10;
   usize size_, used_ = 0;
-  usize cold_floor_ = size_;                     ///< cold chunks lie from here on
+  usize kept_ = 0, regions_ = 1, region_size_ = size_, region_ = 0;
+  usize others_ = 0;  ///< regions with code beside the one that is filled
+  usize cold_floor_ = size_;                     ///< cold chunks of the region lie from here on
   usize cold_used_ = size_, cold_limit_ = size_; ///< of the chunk in use
 };
 

@@ -19,6 +19,7 @@ namespace bhyve::soft {
 Translator::Translator(Cpu& cpu, usize cache_bytes) : cpu_(cpu), cache_(cache_bytes) {
   if (!usable()) return;
   emit_thunks();
+  translations_.resize(cache_.regions());
   emitter_ = std::make_unique<BlockEmitter>(*this);
 }
 
@@ -90,10 +91,13 @@ Step Translator::leave_trap() {
 }
 
 Translator::Translation* Translator::containing(u64 pc) {
+  const usize region = cache_.region_of(reinterpret_cast<const u8*>(pc));
+  if (region >= translations_.size()) return nullptr;
+  auto& there = translations_[region];
   auto it = std::upper_bound(
-      translations_.begin(), translations_.end(), pc,
+      there.begin(), there.end(), pc,
       [](u64 at, const Translation& t) { return at < reinterpret_cast<u64>(t.code); });
-  if (it == translations_.begin()) return nullptr;
+  if (it == there.begin()) return nullptr;
   --it;
   return pc < reinterpret_cast<u64>(it->code) + it->bytes ? &*it : nullptr;
 }
@@ -186,17 +190,16 @@ bool Translator::translate(Block& block, bool plain) {
   const Stopwatch watch(counters.nanoseconds);
   (void)live_in(block);
   if (!cache_.has_room()) {
-    reset();
-    return false;
+    evict();
+    if (!cache_.has_room()) return false;
   }
-  const u32 first_exit = static_cast<u32>(exits_.size());
   BlockEmitter& emitter = *emitter_;
   if (!emitter.run(block, plain)) {
-    exits_.resize(first_exit);
-    reset();
+    free_exits_.insert(free_exits_.end(), emitter.exits.begin(), emitter.exits.end());
+    evict();
     return false;
   }
-  Translation& t = translations_.emplace_back();
+  Translation& t = translations_[cache_.region()].emplace_back();
   t.block = &block;
   t.plain = plain;
   t.code = cache_.executable(cache_.begin());
@@ -222,6 +225,17 @@ bool Translator::translate(Block& block, bool plain) {
   return true;
 }
 
+u32 Translator::new_exit(const Exit& exit) {
+  if (free_exits_.empty()) {
+    exits_.push_back(exit);
+    return static_cast<u32>(exits_.size() - 1);
+  }
+  const u32 n = free_exits_.back();
+  free_exits_.pop_back();
+  exits_[n] = exit;
+  return n;
+}
+
 void Translator::link(u32 n, Translation& to) {
   Exit& e = exits_[n];
   e.to = &to;
@@ -242,18 +256,47 @@ void Translator::unlink(u32 n) {
   HostCode::patch(e.jump, cache_.writable(e.unlinked));
 }
 
-/// Nothing leads to the translation any more but entries of TranslatedState::jumps, which find a way out
-/// in its place.
-void Translator::kill(Translation& t) {
+void Translator::detach(Translation& t) {
   while (!t.incoming.empty()) unlink(t.incoming.back());
   for (const u32 n : t.outgoing) unlink(n);
+  if (pending_ != no_exit && exits_[pending_].from == &t) pending_ = no_exit;
+  if (current(t)) (t.plain ? t.block->plain : t.block->translation) = nullptr;
+}
+
+/// Entries of TranslatedState::jumps find a way out in its place.
+void Translator::kill(Translation& t) {
+  detach(t);
   u8* code = cache_.writable(t.code);
   HostCode c(code, code + t.bytes + 96);
   c.move_imm(host::s0, t.block->gpa & page_mask);
   c.jump(cache_.writable(thunks_.exit_here));
-  (t.plain ? t.block->plain : t.block->translation) = nullptr;
-  if (pending_ != no_exit && exits_[pending_].from == &t) pending_ = no_exit;
   ++counters.killed;
+}
+
+/// No translated code runs nor is returned to: whoever translates has left it, or goes on in what is found.
+void Translator::evict() {
+  const usize region = cache_.next_region();
+  auto& there = translations_[region];
+  for (Translation& t : there) {
+    detach(t);
+    free_exits_.insert(free_exits_.end(), t.outgoing.begin(), t.outgoing.end());
+    forget_on_page(t, t.block->gpa >> page_shift);
+    if (t.block->crosses()) forget_on_page(t, t.block->gpa2 >> page_shift);
+  }
+  counters.evicted += there.size();
+  if (!there.empty())
+    for (TranslatedState::Jump& jump : cpu_.translated.jumps)
+      if (jump.code && cache_.region_of(jump.code) == region) jump = {};
+  there.clear();
+  cache_.enter_next();
+  counters.cache_used = cache_.in_use();
+}
+
+void Translator::forget_on_page(const Translation& t, u64 page) {
+  const auto it = by_page_.find(page);
+  if (it == by_page_.end()) return;
+  std::erase(it->second, &t);
+  if (it->second.empty()) by_page_.erase(it);
 }
 
 /// False: it was killed.
@@ -273,14 +316,17 @@ void Translator::page_written(u64 page) {
 }
 
 void Translator::reset() {
-  for (Translation& t : translations_)
-    if (current(t)) (t.plain ? t.block->plain : t.block->translation) = nullptr;
-  translations_.clear();
+  for (auto& region : translations_) {
+    for (Translation& t : region)
+      if (current(t)) (t.plain ? t.block->plain : t.block->translation) = nullptr;
+    region.clear();
+  }
   exits_.clear();
+  free_exits_.clear();
   by_page_.clear();
   pending_ = no_exit;
   cpu_.translated.jumps.fill({});
-  cache_.reset(thunk_bytes_);
+  if (usable()) cache_.reset();
   counters.cache_used = cache_.in_use();
   ++counters.resets;
 }

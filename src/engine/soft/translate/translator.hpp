@@ -56,7 +56,7 @@ class Translator final {
   [[nodiscard]] bool left_within() const { return left_within_; }
   /// The page's bytes changed: its translations must not run again.
   void page_written(u64 page);
-  /// Drops everything: the code cache is full, or blocks are about to be freed.
+  /// Drops everything: blocks are about to be freed, or keys come again.
   void reset();
 
   /// Where an instruction's code begins, counted from the block's, and whether the flags are in the
@@ -90,7 +90,7 @@ class Translator final {
 
   struct Counters {
     u64 blocks = 0, insns = 0, bytes = 0, links = 0, entries = 0, unlinked = 0, jump_misses = 0, resets = 0,
-        killed = 0;
+        killed = 0, evicted = 0;
     u64 polls = 0, jumps = 0, heres = 0, traps = 0;  ///< ways out of translated code
     std::array<u64, 8> steps{};                      ///< the same: what a handler came to, by Step
     u64 nanoseconds = 0;                             ///< spent translating
@@ -112,10 +112,7 @@ class Translator final {
   [[nodiscard]] const Thunks& thunks() const { return thunks_; }
   [[nodiscard]] CodeCache& cache() { return cache_; }
   [[nodiscard]] Cpu& cpu() { return cpu_; }
-  [[nodiscard]] u32 new_exit(const Exit& exit) {
-    exits_.push_back(exit);
-    return static_cast<u32>(exits_.size() - 1);
-  }
+  [[nodiscard]] u32 new_exit(const Exit& exit);
   [[nodiscard]] Exit& exit(u32 n) { return exits_[n]; }
   /// Offset of a Cpu member from the Cpu.
   template <class T>
@@ -137,7 +134,12 @@ class Translator final {
   void emit_thunks();
   void link(u32 exit, Translation& to);
   void unlink(u32 exit);
+  /// Nothing leads to the translation nor from it to another any more, but entries of TranslatedState::jumps.
+  void detach(Translation& t);
   void kill(Translation& t);
+  /// Begins to fill the oldest region: throws away what is there, and only that.
+  void evict();
+  void forget_on_page(const Translation& t, u64 page);
   [[nodiscard]] static bool current(const Translation& t);
   void note_target(u64 rip, const u8* code);
   [[nodiscard]] u8 live_through(Block& block, unsigned depth);
@@ -148,10 +150,10 @@ class Translator final {
   Cpu& cpu_;
   CodeCache cache_;
   std::unique_ptr<BlockEmitter> emitter_;
-  usize thunk_bytes_ = 0;
   Thunks thunks_{};
-  std::deque<Translation> translations_;  ///< in the order of their code
+  std::vector<std::deque<Translation>> translations_;  ///< of each region, in the order of their code
   std::vector<Exit> exits_;
+  std::vector<u32> free_exits_;           ///< places in exits_ whose translation was evicted
   std::unordered_map<u64, std::vector<Translation*>> by_page_;
   /// Pages (by the low bits of their number) whose translations were thrown away by a store: what is
   /// there may be gone before a translation has paid for itself.

@@ -233,7 +233,7 @@ void Translator::emit_thunks() {
   thunks_.jump_missed = w.jump_missed(helper<&TranslatorHelpers::jump_missed>(live));
   thunks_.stack_missed = w.stack_missed();
   cache_.commit(c.size());
-  thunk_bytes_ = cache_.used();
+  cache_.keep();
   cpu_.translated.trap_entry = thunks_.trap;
 }
 
