@@ -36,8 +36,8 @@ class Program final {
     for (unsigned n = 0; n < 4; ++n) code_[at + n] = static_cast<u8>(v >> (8 * n));
   }
   /// mov al, status; mov edx, port::end; out dx, al; jmp itself
-  Program& end() {
-    return bytes({0xb0, status, 0xba}).word(port::end).bytes({0xee, 0xeb, 0xfe});
+  Program& end(u16 to = port::end) {
+    return bytes({0xb0, status, 0xba}).word(to).bytes({0xee, 0xeb, 0xfe});
   }
   [[nodiscard]] usize size() const { return code_.size(); }
   [[nodiscard]] std::span<const u8> code() const { return code_; }
@@ -229,13 +229,13 @@ TEST_F(TranslatorTest, EachWayOutOfTranslatedCodeIsCounted) {
 }
 
 /// A loop of as many blocks, each linked to the next.
-Program long_loop(unsigned blocks, unsigned rounds) {
+Program long_loop(unsigned blocks, unsigned rounds, u16 end = port::end) {
   Program p;
   p.bytes({0x31, 0xdb, 0xb9}).word(rounds);                // xor ebx, ebx; mov ecx, rounds
   const usize loop = p.size();
   for (unsigned n = 0; n < blocks; ++n) p.bytes({0xff, 0xc3, 0xeb, 0x00});  // inc ebx; jmp next
   p.bytes({0xff, 0xc9, 0x0f, 0x85}).word(static_cast<u32>(loop - (p.size() + 8)));
-  return p.end();
+  return p.end(end);
 }
 
 TEST_F(TranslatorTest, AFullCacheOfOneRegionBeginsAnew) {
@@ -257,6 +257,44 @@ TEST_F(TranslatorTest, AFullCacheLosesItsOldestRegionOnly) {
   const u64 bytes_each = counters["soft: bytes of translated code"] / made;
   EXPECT_GE((made - evicted) * bytes_each, small.code_cache * 3 / 8);  // is there still
   EXPECT_EQ(counters["soft: code cache resets"], 0u);
+}
+
+/// While one vCPU idles the other has its memory, and gives it back when that is missed.
+TEST(TranslatorShareTest, MemoryForCodeGoesWhereItIsNeeded) {
+  constexpr unsigned blocks = 65'000;
+  engine::CpuConfig cpu;
+  cpu.code_cache = 4 * MiB;
+  TestMachine machine(*find_configuration("soft-translate"), {.vcpus = 2, .cpu = cpu});
+  constexpr u64 short_at = 0x8'0000 - 0x1000;
+  machine.write(code_at, long_loop(blocks, 2, port::latch_exit).code());
+  machine.write(short_at, Program().end(port::latch_exit).code());
+  const auto in_use = [&](VcpuId id) {
+    u64 bytes = 0;
+    machine.vcpu(id).statistics([&](std::string_view text, u64 value) {
+      if (text == "soft: bytes of the code cache in use") bytes = value;
+    });
+    return bytes;
+  };
+  const auto run = [&](VcpuId id, u64 at) {
+    engine::VcpuState state = enter_long_mode(machine, at, stack_at);
+    machine.vcpu(id).load(engine::StateGroups::all, state);
+    engine::Exit exit;
+    do machine.vcpu(id).run(exit);
+    while (exit.code == abi::ExitCode::bogus);
+    EXPECT_EQ(exit.code, abi::ExitCode::inout);
+    machine.vcpu(id).store(engine::StateGroups::all, state);
+    if (at == code_at) {
+      EXPECT_EQ(state.gpr[3], 2 * blocks);
+    }
+  };
+  run(0, code_at);
+  EXPECT_GT(in_use(0), 2 * MiB);
+  run(1, code_at);
+  EXPECT_LE(in_use(1), 1 * MiB + 64 * KiB);
+  run(0, short_at);
+  EXPECT_LE(in_use(0), 2 * MiB + 64 * KiB);
+  run(1, code_at);
+  EXPECT_GT(in_use(1), 1 * MiB + 64 * KiB);
 }
 
 /// Hot code stays in reach of links, indirect jumps and stores into code while other code drives it out.

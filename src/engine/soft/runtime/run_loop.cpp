@@ -74,6 +74,7 @@ void Cpu::begin_turn() {
   if (check_) vm_.turns.take();
   running_.store(true, std::memory_order_seq_cst);
   give_way();
+  translator_.share_cache();
   sync_world();
 }
 

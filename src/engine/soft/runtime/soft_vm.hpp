@@ -1,6 +1,7 @@
 #pragma once
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/types.hpp"
@@ -9,6 +10,7 @@
 #include "engine/soft/runtime/turns.hpp"
 #include "engine/soft/system/cpu_model.hpp"
 #include "engine/soft/runtime/execution_trace.hpp"
+#include "engine/soft/translate/code_pool.hpp"
 #include "engine/soft/translate/perf_map.hpp"
 #include "mem/vmspace.hpp"
 
@@ -27,7 +29,7 @@ class SoftVm final : public mem::CodePages::Observer {
  public:
   /// How hot code is executed. No cache: the interpreter does all.
   struct Translation {
-    usize cache_bytes = 0;  ///< of translated code a vCPU may have
+    usize cache_bytes = 0;  ///< of translated code that all vCPUs may have
     u32 after = 24;         ///< executions that make a block hot
     bool mask = false;      ///< checks in translated code hold for speculative execution, too
     bool check = false;     ///< translated blocks are interpreted first and compared (ExecutorCheck)
@@ -39,6 +41,7 @@ class SoftVm final : public mem::CodePages::Observer {
          const Translation& how, usize stub_bytes = StubArena::default_bytes)
       : space(guest_space), model(std::move(cpu_model)), translation(how), stubs(stub_bytes),
         cpus_(vcpus) {
+    if (how.cache_bytes) code_pool.emplace(how.cache_bytes, vcpus);
     if (how.cache_bytes) space.code_pages().observe(this);
   }
   ~SoftVm() override { space.code_pages().observe(nullptr); }
@@ -50,6 +53,7 @@ class SoftVm final : public mem::CodePages::Observer {
   const Translation translation;
   std::unique_ptr<PerfMap> perf_map;  ///< or none; set before the first vCPU
   std::unique_ptr<ExecutionTrace> trace;  ///< the same
+  std::optional<CodePool> code_pool;  ///< none: nothing is translated
   StubArena stubs;  ///< locks itself; shared by the vCPUs
   Turns turns;      ///< while `check`: of the vCPUs
   BusLock bus{*this};  ///< for locked accesses that cross a cache line

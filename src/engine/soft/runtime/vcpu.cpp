@@ -248,7 +248,7 @@ Result<std::unique_ptr<engine::Engine>> make_soft_engine(mem::Vmspace& space,
   auto model = CpuModel::create(config, vcpus);
   if (!model) return tl::make_unexpected(model.error());
   SoftVm::Translation how;
-  how.cache_bytes = config.executor == "interp" ? 0 : config.code_cache / vcpus;
+  how.cache_bytes = config.executor == "interp" ? 0 : config.code_cache;
   how.after = config.translate_after;
   how.mask = config.speculation == "safe";
   how.check = config.executor == "check";

@@ -3,7 +3,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -43,7 +42,8 @@ void forget_range(u64 base) {
 
 }  // namespace
 
-CodeCache::CodeCache(usize bytes) : size_((bytes + page_mask) & ~page_mask) {
+CodeCache::CodeCache(CodePool* pool)
+    : pool_(pool), size_(pool ? kept_room + pool->regions() * pool->region_bytes() : 0) {
   if (size_ == 0) return;
   fd_.reset(::memfd_create("bhyve-code", MFD_CLOEXEC));
   if (!fd_ || ::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0) return;
@@ -69,19 +69,25 @@ CodeCache::~CodeCache() {
 
 void CodeCache::keep() {
   kept_ = (used_ + page_mask) & ~page_mask;
-  regions_ = std::clamp((size_ - kept_) / least_region, usize{1}, most_regions);
-  region_size_ = (size_ - kept_) / regions_ & ~page_mask;
+  region_size_ = pool_->region_bytes();
   enter(0);
 }
 
 void CodeCache::reset() {
-  others_ = 0;
+  shrink(1);
   enter(0);
 }
 
-void CodeCache::enter_next() {
-  others_ = std::min(others_ + 1, regions_ - 1);
-  enter(next_region());
+usize CodeCache::choose_next() {
+  if (region_ + 1 < held_) return region_ + 1;
+  return pool_->take(held_) ? held_++ : 0;
+}
+
+void CodeCache::shrink(usize count) {
+  if (held_ <= count) return;
+  ::madvise(writable_ + kept_ + count * region_size_, (held_ - count) * region_size_, MADV_REMOVE);
+  pool_->give_back(held_ - count);
+  held_ = count;
 }
 
 void CodeCache::enter(usize region) {

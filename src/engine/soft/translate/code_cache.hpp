@@ -1,17 +1,19 @@
 #pragma once
 #include "base/fd.hpp"
 #include "base/types.hpp"
+#include "engine/soft/translate/code_pool.hpp"
 
 namespace bhyve::soft {
 
 /// Memory for translated code: one memfd mapped twice, writable here and executable there, never both
 /// at one address (architecture decision 14). What is committed first (keep()) stays; the rest is regions of
-/// one size that are filled one after another, round and round. In a region hot code grows upward, cold
+/// a CodePool, as many as it lets this vCPU have, that are filled one after another, round and round. In a region hot code grows upward, cold
 /// code lies in chunks that are taken from its end: so that hot code is dense.
 /// Owner: the vCPU's thread; contains() from any.
 class CodeCache final {
  public:
-  explicit CodeCache(usize bytes);
+  /// Without a pool there is no memory.
+  explicit CodeCache(CodePool* pool);
   ~CodeCache();
   CodeCache(const CodeCache&) = delete;
   CodeCache& operator=(const CodeCache&) = delete;
@@ -25,7 +27,7 @@ class CodeCache final {
   [[nodiscard]] usize size() const { return size_; }
   /// Bytes that are taken, cold ones by the chunk.
   [[nodiscard]] usize in_use() const {
-    return kept_ + (others_ + 1) * region_size_ - (cold_floor_ - used_);
+    return kept_ + held_ * region_size_ - (cold_floor_ - used_);
   }
   /// Takes what was written from begin() on.
   void commit(usize bytes, usize cold_bytes = 0) {
@@ -41,10 +43,18 @@ class CodeCache final {
   [[nodiscard]] usize region_of(const u8* executable) const {
     return (offset(executable) - kept_) / region_size_;
   }
-  [[nodiscard]] usize regions() const { return regions_; }
-  [[nodiscard]] usize next_region() const { return (region_ + 1) % regions_; }
-  /// Begins to fill the next region: nothing there is needed any more.
-  void enter_next();
+  /// Regions with code, and the one that is filled: 0 .. held() - 1.
+  [[nodiscard]] usize held() const { return held_; }
+  [[nodiscard]] usize regions() const { return pool_ ? pool_->regions() : 0; }
+  /// The region to fill next: a new one, or the oldest.
+  [[nodiscard]] usize choose_next();
+  /// Begins to fill a region: nothing there is needed any more.
+  void enter(usize region);
+  /// Whether others want what is held beyond keeping(), and that number.
+  [[nodiscard]] bool wanted() const { return pool_ && pool_->wanted(held_); }
+  [[nodiscard]] usize keeping() const { return pool_->share(); }
+  /// Gives back all regions but the first `count`.
+  void shrink(usize count);
   /// All regions are free.
   void reset();
 
@@ -62,18 +72,16 @@ class CodeCache final {
   [[nodiscard]] static bool contains(u64 pc);
 
  private:
-  void enter(usize region);
-
+  CodePool* const pool_;
   UniqueFd fd_;
   u8* writable_ = nullptr;
   const u8* executable_ = nullptr;
-  static constexpr usize most_regions = 16, least_region = 768 << 10;
+  static constexpr usize kept_room = 16 << 10;
   static constexpr usize cold_chunk = 32 << 10;
   /// More than any block's code needs.
   static constexpr usize cold_reserve = 8 << 10, hot_reserve = 16 << 10;
   usize size_, used_ = 0;
-  usize kept_ = 0, regions_ = 1, region_size_ = size_, region_ = 0;
-  usize others_ = 0;  ///< regions with code beside the one that is filled
+  usize kept_ = 0, region_size_ = size_, region_ = 0, held_ = 1;
   usize cold_floor_ = size_;                     ///< cold chunks of the region lie from here on
   usize cold_used_ = size_, cold_limit_ = size_; ///< of the chunk in use
 };

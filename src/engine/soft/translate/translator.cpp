@@ -16,7 +16,7 @@
 
 namespace bhyve::soft {
 
-Translator::Translator(Cpu& cpu, usize cache_bytes) : cpu_(cpu), cache_(cache_bytes) {
+Translator::Translator(Cpu& cpu, CodePool* pool) : cpu_(cpu), cache_(pool) {
   if (!usable()) return;
   emit_thunks();
   translations_.resize(cache_.regions());
@@ -275,8 +275,16 @@ void Translator::kill(Translation& t) {
 
 /// No translated code runs nor is returned to: whoever translates has left it, or goes on in what is found.
 void Translator::evict() {
-  const usize region = cache_.next_region();
+  share_cache();
+  const usize region = cache_.choose_next();
+  clear(region);
+  cache_.enter(region);
+  counters.cache_used = cache_.in_use();
+}
+
+void Translator::clear(usize region) {
   auto& there = translations_[region];
+  if (there.empty()) return;
   for (Translation& t : there) {
     detach(t);
     free_exits_.insert(free_exits_.end(), t.outgoing.begin(), t.outgoing.end());
@@ -284,11 +292,19 @@ void Translator::evict() {
     if (t.block->crosses()) forget_on_page(t, t.block->gpa2 >> page_shift);
   }
   counters.evicted += there.size();
-  if (!there.empty())
-    for (TranslatedState::Jump& jump : cpu_.translated.jumps)
-      if (jump.code && cache_.region_of(jump.code) == region) jump = {};
+  for (TranslatedState::Jump& jump : cpu_.translated.jumps)
+    if (jump.code && cache_.region_of(jump.code) == region) jump = {};
   there.clear();
-  cache_.enter_next();
+}
+
+void Translator::give_back() {
+  const usize keep = cache_.keeping();
+  for (usize region = keep; region < cache_.held(); ++region) clear(region);
+  if (cache_.region() >= keep) {
+    clear(0);
+    cache_.enter(0);
+  }
+  cache_.shrink(keep);
   counters.cache_used = cache_.in_use();
 }
 

@@ -35,7 +35,8 @@ enum class CodeSize : u8;
 /// soon. Owner: the vCPU's thread.
 class Translator final {
  public:
-  Translator(Cpu& cpu, usize cache_bytes);
+  /// Without a pool for its code it is not usable().
+  Translator(Cpu& cpu, CodePool* pool);
   ~Translator();
 
   struct Translation;
@@ -56,6 +57,10 @@ class Translator final {
   [[nodiscard]] bool left_within() const { return left_within_; }
   /// The page's bytes changed: its translations must not run again.
   void page_written(u64 page);
+  /// Between executions: lets other vCPUs have what they lack of the memory for code.
+  void share_cache() {
+    if (cache_.wanted()) give_back();
+  }
   /// Drops everything: blocks are about to be freed, or keys come again.
   void reset();
 
@@ -139,6 +144,8 @@ class Translator final {
   void kill(Translation& t);
   /// Begins to fill the oldest region: throws away what is there, and only that.
   void evict();
+  void clear(usize region);
+  void give_back();
   void forget_on_page(const Translation& t, u64 page);
   [[nodiscard]] static bool current(const Translation& t);
   void note_target(u64 rip, const u8* code);
