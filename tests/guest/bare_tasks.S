@@ -240,24 +240,7 @@ task_16:
   iret
 
   .code32
-  .balign 8
-  .altmacro
-  .macro stub n
-  .balign 16
-  .if (\n == 8) || (\n >= 10 && \n <= 14) || (\n == 17)
-  .else
-    push $0
-  .endif
-    push $\n
-    jmp common
-  .endm
-  .balign 16
-stubs:
-  .set i, 0
-  .rept 32
-    stub %i
-    .set i, i + 1
-  .endr
+#include "bare_stubs.inc"
 common:
   mov $0x10, %eax
   mov %eax, %ds

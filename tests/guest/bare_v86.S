@@ -205,24 +205,8 @@ redirected: hlt
 bounds16: .word 1, -1                 // nothing lies between
 
   .code32
-  .balign 8
-  .altmacro
-  .macro stub n
-  .balign 16
-  .if (\n == 8) || (\n >= 10 && \n <= 14) || (\n == 17)
-  .else
-    push $0
-  .endif
-    push $\n
-    jmp common
-  .endm
-  .balign 16
-stubs:
-  .set i, 0
-  .rept 64
-    stub %i
-    .set i, i + 1
-  .endr
+#define STUBS 64
+#include "bare_stubs.inc"
 common:
   mov $0x10, %eax
   mov %eax, %ds
