@@ -7,8 +7,8 @@ namespace bhyve::soft {
 
 /// Memory for translated code: one memfd mapped twice, writable here and executable there, never both
 /// at one address (architecture decision 14). What is committed first (keep()) stays; the rest is regions of
-/// a CodePool, as many as it lets this vCPU have, that are filled one after another, round and round. In a region hot code grows upward, cold
-/// code lies in chunks that are taken from its end: so that hot code is dense.
+/// a CodePool, as many as it lets this vCPU have, that are filled one after another, round and round. In a
+/// region hot code grows upward, cold code lies in chunks that are taken from its end: so that hot code is dense.
 /// Owner: the vCPU's thread; contains() from any.
 class CodeCache final {
  public:
@@ -24,7 +24,6 @@ class CodeCache final {
   [[nodiscard]] u8* end() const { return writable_ + cold_floor_; }
   [[nodiscard]] u8* cold_begin() const { return writable_ + cold_used_; }
   [[nodiscard]] u8* cold_end() const { return writable_ + cold_limit_; }
-  [[nodiscard]] usize size() const { return size_; }
   /// Bytes that are taken, cold ones by the chunk.
   [[nodiscard]] usize in_use() const {
     return kept_ + held_ * region_size_ - (cold_floor_ - used_);
