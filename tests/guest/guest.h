@@ -12,10 +12,10 @@ typedef int64_t i64;
 
 void test(void);
 
-// ---- selectors, in the order that SYSCALL and SYSRET want -----------------------------------------
+// ---- selectors: Linux', in the order that SYSCALL, SYSRET and SYSEXIT want ------------------------
 enum {
-  SEL_CODE64 = 0x08, SEL_DATA = 0x10, SEL_CODE32 = 0x18, SEL_UCODE32 = 0x28 | 3,
-  SEL_UDATA = 0x30 | 3, SEL_UCODE64 = 0x38 | 3, SEL_TSS = 0x40, SEL_FREE = 0x50
+  SEL_CODE32 = 0x08, SEL_CODE64 = 0x10, SEL_DATA = 0x18, SEL_UCODE32 = 0x20 | 3,
+  SEL_UDATA = 0x28 | 3, SEL_UCODE64 = 0x30 | 3, SEL_TSS = 0x40, SEL_FREE = 0x50
 };
 enum { GDT_ENTRIES = 32 };
 extern u64 gdt[][GDT_ENTRIES];  // one a CPU; entries from SEL_FREE / 8 on are the test's

@@ -187,8 +187,8 @@ void send_interrupt(unsigned cpu, unsigned vector) { outl(PORT_EVENT, cpu << 8 |
 void send_nmi(unsigned cpu) { outl(PORT_EVENT, cpu << 8 | 1u << 16); }
 
 static void set_up_cpu(unsigned cpu) {
-  static const u64 first[8] = {0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff,
-                               0, 0x00cffb000000ffff, 0x00cff3000000ffff, 0x00affb000000ffff};
+  static const u64 first[8] = {0, 0x00cf9b000000ffff, 0x00af9b000000ffff, 0x00cf93000000ffff,
+                               0x00cffb000000ffff, 0x00cff3000000ffff, 0x00affb000000ffff, 0};
   u64* g = gdt[cpu];
   memcpy(g, first, sizeof first);
   struct Tss* t = &tss[cpu];

@@ -67,10 +67,10 @@ try_resume:
 // enter_user(rip, rsp, arg)
   .global enter_user
 enter_user:
-  push $0x33
+  push $0x2b
   push %rsi
   push $0x202
-  push $0x3b
+  push $0x33
   push %rdi
   mov %rdx, %rdi
   iretq

@@ -8,7 +8,7 @@ asm(R"(
   .code32
   .globl compat_code
 compat_code:            # at CPL 3, 32-bit: eax = esp's upper bits and a 32-bit wrap
-  mov $0x33, %eax       # IRET to CPL 3 cleared the DS of CPL 0
+  mov $0x2b, %eax       # IRET to CPL 3 cleared the DS of CPL 0
   mov %eax, %ds
   mov $0xfffffff0, %ebx
   mov compat_word+0x10(%ebx), %eax     # the address wraps at 4 GiB

@@ -255,7 +255,7 @@ void test(void) {
   static const unsigned noted[] = {VEC_DB, VEC_BP, VEC_UD, VEC_GP, 0x60};
   for (unsigned n = 0; n < sizeof noted / sizeof noted[0]; ++n) set_handler(noted[n], note);
   set_gate(0x60, trap_stub(0x60), 0, 3);
-  wrmsr(MSR_STAR, (u64)SEL_CODE64 << 32 | 0x2bull << 48);
+  wrmsr(MSR_STAR, (u64)SEL_CODE64 << 32 | (u64)SEL_UCODE32 << 48);
   wrmsr(MSR_SFMASK, 0);
   kernel_watched();
   code_breakpoints();
