@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/bits.hpp"
 #include "base/confinement.hpp"
 #include "base/log.hpp"
 #include "base/thread.hpp"
@@ -174,6 +175,10 @@ void Pager::pick(u64 want, std::vector<Run>& victims, bool all) {
                                    });
       if (all) used.reset();
       found += unmap(hand_, pages, want - found, used, victims);
+      if (found >= want) {  // on from there the next time: who lies low must not go always
+        hand_ = victims.back().first + victims.back().pages;
+        return;
+      }
     }
     seen += pages;
     hand_ += pages;
@@ -184,8 +189,8 @@ u64 Pager::unmap(u64 first, u64 pages, u64 want, const std::bitset<scan_pages>& 
                  std::vector<Run>& victims) {
   u64 found = 0;
   PageWords& words = pages_.words();
-  for (u64 region = first; region < first + pages && found < want; region += region_pages) {
-    const u64 end = std::min(region + region_pages, first + pages);
+  for (u64 region = first, end = first; region < first + pages && found < want; region = end) {
+    end = std::min(align_down(region, region_pages) + region_pages, first + pages);  // one stripe
     const auto guard = pages_.lock(region);
     const auto victim = [&](u64 p) { return !used[p - first] && idle(words[p].load()); };
     for (u64 p = region; p < end && found < want;) {

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "base/bits.hpp"
 #include "mem/ram_access.hpp"
@@ -158,7 +159,8 @@ RamPages::Stream& RamPages::stream_of(u64 page) {
 bool RamPages::page_in(u64 page, Lock& lock) {
   Stream& stream = stream_of(page);
   const u64 before = stream.window.load(std::memory_order_relaxed);
-  const u64 window = before ? std::min(window_max, 2 * std::max(around_, before)) : around_;
+  const u64 wanted = before ? 2 * std::max(around_, before) : around_;
+  const u64 window = std::min({wanted, window_max, std::bit_floor(std::max(limit_ / needed_at_once, u64{1}))});
   const u64 lowest = align_down(page, window), highest = std::min(lowest + window, words_.pages());
   u64 first = page, end = page + 1;
   while (first > lowest && state(first - 1) == State::swapped) --first;

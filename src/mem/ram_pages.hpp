@@ -96,6 +96,9 @@ class RamPages final {
   static constexpr unsigned stripes = 64;
   static constexpr u64 stripe_pages = 512;
   static constexpr u64 window_max = 256, ahead_least = 64;  ///< pages
+  /// One instruction may want so many pages (code, operands and their tables; a stack, IDT, TSS when it
+  /// faults), none of which the neighbours of another may drive out: it would never be done.
+  static constexpr u64 needed_at_once = 32;
   static constexpr u64 ahead_windows = 4;  ///< at most so many are on their way for one reader
   struct Stripe {
     std::mutex mutex;

@@ -22,10 +22,10 @@ constexpr u64 ram_pages = ram >> page_shift;
 class PagerTest : public testing::TestWithParam<bool> {
  protected:
   /// RAM eight times as large as what may be in host memory, and one vCPU.
-  void start(const std::string& swap = "") {
+  void start(const std::string& swap = "", u64 limit = resident) {
     Vmspace::Options options;
     options.lowmem = ram;
-    options.resident = resident;
+    options.resident = limit;
     options.swap = swap;
     options.ept.ad_bits = GetParam();
     auto made = Vmspace::create(options);
@@ -138,6 +138,20 @@ TEST_P(PagerTest, WhoReadsOnIsReadAheadOf) {
   const u64 waits = cpu->waits;
   check();
   EXPECT_LT(cpu->waits - waits, ram_pages / 16) << "fewer than one a fault-around";
+}
+
+TEST_P(PagerTest, WhatOneInstructionNeedsStaysTogetherInLittleMemory) {
+  start("", 128 * KiB);
+  fill();
+  constexpr u64 apart = 32, pages = 12, rounds = 20;  // each in a neighbourhood of its own
+  u64 waits = 0;
+  for (u64 n = 0; n < (1 + rounds) * pages; ++n) {
+    if (n == pages) waits = cpu->waits;
+    u64 value = 0;
+    ASSERT_TRUE(cpu->load((n % pages * apart) << page_shift, value));
+    ASSERT_EQ(value, value_of(n % pages * apart));
+  }
+  EXPECT_LT(cpu->waits - waits, 2 * pages) << "of " << rounds * pages;
 }
 
 TEST_P(PagerTest, WhatADeviceWritesIsKept) {
