@@ -17,7 +17,7 @@ struct Block {  // offsets known to state.S
 } __attribute__((aligned(64)));
 static USER_DATA struct Block values[2], found[2];
 static USER_DATA volatile u64 width;  // of a vector register: 16, 32, 64
-enum { CALL_MORE = CALL_OTHER, CALL_PLAIN, INTERRUPT = 0x40, INTERRUPTS = 60 };
+enum { CALL_MORE = CALL_OTHER, CALL_PLAIN, INTERRUPT = 0x40, INTERRUPTS = 50 };
 
 void hold_16(void), hold_32(void), hold_64(void), call_16(void), call_32(void), call_64(void);
 extern u8 call_16_after[], call_32_after[], call_64_after[];
@@ -34,9 +34,8 @@ USER static void fill(struct Block* b, u64* seed) {
   b->gpr[1] = 1 + (next_random(seed) & 2047);
 }
 USER static void same(const char* what, const void* got, const void* wanted, u64 bytes) {
-  const u8 *g = got, *w = wanted;
-  for (u64 n = 0; n < bytes; ++n)
-    if (g[n] != w[n]) USER_EQ(what, g[n], w[n] + (n << 8) + 0x1000000);
+  const u64 *g = got, *w = wanted;
+  for (u64 n = 0; n < bytes / 8; ++n) USER_EQ(what, g[n], w[n]);
 }
 USER static void compare(const struct Block* b, const struct Block* f, u64 after) {
   for (u64 n = 0; n < 16; ++n) {
@@ -49,11 +48,14 @@ USER static void compare(const struct Block* b, const struct Block* f, u64 after
   USER_EQ("MXCSR", f->mxcsr, b->mxcsr);
   USER_EQ("FCW", f->fcw, b->fcw);
   USER_EQ("FSW", f->fsw & 0x7fff, 0);
-  for (u64 n = 0; n < 8; ++n) same("x87", f->x87[n], b->x87[n], 10);
+  for (u64 n = 0; n < 8; ++n) {
+    same("x87", f->x87[n], b->x87[n], 8);
+    USER_EQ("x87 exponent", *(u16*)(f->x87[n] + 8), *(u16*)(b->x87[n] + 8));
+  }
   const u64 w = width;
   for (u64 n = 0; n < (w == 64 ? 32u : 16u); ++n) same("vector", f->vectors[n], b->vectors[n], w);
   if (w == 64)
-    for (u64 n = 0; n < 8; ++n) same("mask", &f->masks[n], &b->masks[n], 2);
+    for (u64 n = 0; n < 8; ++n) USER_EQ("mask", *(u16*)&f->masks[n], *(u16*)&b->masks[n]);
 }
 USER static u64 task(u64 number) {
   u64 seed = 77 + number, bytes = 0;
@@ -191,13 +193,15 @@ static struct Task tasks[2];
 static volatile u64 interrupts, stop, limit;
 static u64 xcr0;
 
+// So many and no more: memory may be so slow that user code would never come to do anything.
 static void interrupter(void) {
-  for (;;) {
+  for (u64 seed = 5;;) {
     const u64 n = interrupts;
-    if (stop) {
+    if (stop || n >= limit) {
       pause();
       continue;
     }
+    for (u64 wait = next_random(&seed) & 0x7ff; wait; --wait) asm volatile("");
     send_interrupt(0, INTERRUPT);
     while (interrupts == n && !stop) pause();
   }
