@@ -1,6 +1,7 @@
 /* User code that changes: by itself, by an alias, by the kernel, by a string input of the kernel, page by page
  * with rights that alternate; code that was run by the kernel or step by step before it changes; instructions that
  * an engine must see coming, written where others have run; instructions across pages (SDM vol. 3, 8.1.3).
+ * @seconds 60
  */
 #include "service.h"
 

@@ -1,6 +1,7 @@
 /* User code sees what the kernel makes of its pages: remapped, protected, filled on demand, copied on write,
  * aliased, cleaned, global or not, by every way to invalidate; and the kernel sees what user code wrote
  * (SDM vol. 3, 4.7, 4.8, 4.10).
+ * @seconds 60
  */
 #include "service.h"
 

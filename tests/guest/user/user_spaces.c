@@ -1,6 +1,7 @@
 /* Many address spaces of user code: what is shared and what is private, with and without PCIDs and the no-flush
  * bit; tables that are used again for something else; more pages than a process may have mappings; pages all over
  * the lower half of the addresses (SDM vol. 3, 4.10).
+ * @seconds 60
  */
 #include "service.h"
 
