@@ -2,7 +2,7 @@
  * CPU, system calls and switches between the tasks (XSAVE and XRSTOR by the kernel), with stacks that cannot be
  * used and red zones that must not be.
  * @vcpus 2
- * @seconds 60
+ * @seconds 100
  */
 #include "service.h"
 
