@@ -8,7 +8,7 @@
 
 #define VA FREE_VA
 #define READ(at) (*(volatile u64*)(at))
-enum { SHOOT = 0x41, WAKE = 0x42, CALL_LEAVE = CALL_OTHER, CALL_SHOOT, ROUNDS = 20 };
+enum { SHOOT = 0x41, WAKE = 0x42, CALL_LEAVE = CALL_OTHER, CALL_SHOOT, ROUNDS = 10 };
 
 // ---- what both CPUs' kernels do ---------------------------------------------------------------------------------
 static volatile u64 acknowledged, woken, nmis, waiting_faults;
@@ -226,7 +226,7 @@ static void code_for_another(void) {
 }
 
 // ---- filled by both -------------------------------------------------------------------------------------------------------
-enum { PAGES = 256 };
+enum { PAGES = 64 };
 #define REGION (VA + (1ull << 30))
 static u64 fills;
 static int fill(struct User* u) {
