@@ -68,8 +68,9 @@ static int probe_faulted(struct User* u) {
   const u64 at = u->rip;
   const int data = at == (u64)probe_read_at || at == (u64)probe_write_at;
   if (!data && !(u->error & PF_I && u->rip == u->rdi && AT(u64, u->rsp) == (u64)probe_run_at)) return 0;
-  if (u->cr2 != u->rdi) failed("service.c", __LINE__, "CR2 of a probe", u->cr2, u->rdi);
-  u->rax = PROBE_FAULT | u->error;
+  const int second = u->rdi % 4096 > 4096 - 8 && u->cr2 == (u->rdi | 4095) + 1;
+  if (u->cr2 != u->rdi && !second) failed("service.c", __LINE__, "CR2 of a probe", u->cr2, u->rdi);
+  u->rax = PROBE_FAULT | u->error | (second ? PROBE_SECOND : 0);
   u->rip = (u64)probe_failed;
   return 1;
 }

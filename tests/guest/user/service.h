@@ -28,8 +28,9 @@ void set_page(u64 va, u64 entry);  // CALL_SET
 void flush(enum Flush how, u64 va);
 extern u64 fault_count;
 
-// User code. What they read is at *value. 0, or PROBE_FAULT with the error code of #PF.
-enum { PROBE_FAULT = 0x100 };
+// User code. What they read is at *value. 0, or PROBE_FAULT with the error code of #PF; and PROBE_SECOND when it
+// was the second page of an access across two.
+enum { PROBE_FAULT = 0x100, PROBE_SECOND = 0x200 };
 u64 probe_read(u64 at, u64* value);
 u64 probe_write(u64 at, u64 value);
 u64 probe_run(u64 at);  // eax of `mov $n, %eax; ret` there
