@@ -118,7 +118,7 @@ static void set_entry(u64 space, u64 page, u64 value) {
   if (was & PTE_P || random(4) == 0) invalidate(space, page);  // what is not there nobody keeps
 }
 static void change(void) {
-  const u64 space = random(4) ? current : random(SPACES), page = random(PAGES), f = random(FRAMES), what = random(10);
+  const u64 space = random(8) ? current : random(SPACES), page = random(random(2) ? PAGES : 4), f = random(FRAMES), what = random(10);
   const u64 e = entries[space][page];
   if (what < 4) {
     set_entry(space, page, frame_at(f) | PTE_UR | (random(3) ? PTE_W : 0) | (random(3) ? 0 : PTE_NX) | (random(4) ? 0 : A));
@@ -147,7 +147,7 @@ static void change_space(void) {
 static void make_batch(void) {
   for (u64 n = 0; n < BATCH; ++n) {
     struct Op* o = &ops[n];
-    const u64 page = random(4) ? random(PAGES) : random(4), base = random(8) ? VA + page * 4096 : BIG_VA + page % FRAMES * 4096;
+    const u64 page = random(random(2) ? PAGES : 4), base = random(8) ? VA + page * 4096 : BIG_VA + page % FRAMES * 4096;
     *o = (struct Op){.kind = random(KINDS), .value = next_random(&seed), .at = base + 8 * random(WORDS)};
     if (o->kind == RUN_IT || o->kind == WRITE_CODE) o->at = base + FUNCTION;
     if (o->kind == WRITE_CODE) o->value = code_of((u32)o->value);
@@ -187,8 +187,8 @@ static void run(u64 from) {
   change_space();
   for (u64 n = 0; n < 100; ++n) change();
   for (u64 batch = 0; batch < BATCHES; ++batch) {
-    for (u64 n = random(6); n; --n) change();
-    if (random(3) == 0) change_space();
+    for (u64 n = random(8); n; --n) change();
+    if (random(8) == 0) change_space();
     make_batch();
     CHECK_EQ(serve_user(do_batch, BATCH, 0, 0), BATCH);
     for (u64 n = 0; n < BATCH; ++n) check_op(&ops[n]);
