@@ -36,8 +36,21 @@ static void on_trap(struct Frame* f) {
   f->rflags = 2;
 }
 
+// Control registers as common kernels have them.
+static void set_controls(void) {
+  u32 r[4];
+  write_cr0(read_cr0() | CR0_AM);
+  write_cr4(read_cr4() | CR4_FSGSBASE);
+  cpuid(1, 0, r);
+  if (!(r[2] >> 26 & 1)) return;
+  write_cr4(read_cr4() | CR4_OSXSAVE);
+  cpuid(0xd, 0, r);
+  asm volatile("xsetbv" ::"a"(r[0] & 0xe7), "d"(0), "c"(0));
+}
+
 void user_init(void) {
   const unsigned cpu = this_cpu();
+  set_controls();
   for (unsigned v = 0; v < 256; ++v) set_handler(v, on_trap);
   set_gate(VEC_NMI, trap_stub(VEC_NMI), 1, 0);
   wrmsr(MSR_STAR, (u64)SEL_CODE64 << 32 | (u64)SEL_UCODE32 << 48);

@@ -14,8 +14,9 @@ struct User {
   u64 sysret;                                   // whether to enter by SYSRETQ (rcx, r11 are lost)
 };
 
-// Takes every vector but those of the runtime's own handlers, and SYSCALL, on this CPU. NMI has a stack
-// of its own. Once on each CPU, before run_user().
+// Takes every vector and SYSCALL on this CPU, with NMI on a stack of its own, and sets what user code has in
+// common kernels: CR0.AM, CR4.FSGSBASE, all of x87, SSE, AVX and AVX-512 that the CPU has. Once on each CPU,
+// before run_user().
 void user_init(void);
 // The state in which fn(arg) begins on this CPU's user stack; it ends with VEC_USER_END and rax.
 struct User user_begin(u64 (*fn)(u64), u64 arg);

@@ -40,11 +40,11 @@ SNIPPET(vmlaunch, "", "vmlaunch");
 SNIPPET(vmread, "", "vmread %rax, %rcx");
 SNIPPET(getsec, "xor %eax, %eax", ".byte 0x0f, 0x37");
 SNIPPET(mov_cr1, "", ".byte 0x0f, 0x20, 0xc8");
-SNIPPET(no_xsetbv, "xor %ecx, %ecx", "xsetbv");
-SNIPPET(no_xgetbv, "xor %ecx, %ecx", "xgetbv");
-SNIPPET(no_rdfsbase, "", "rdfsbase %rax");
-SNIPPET(no_avx, "", "vpxor %xmm0, %xmm0, %xmm0");
-SNIPPET(no_xsave, "mov $3, %eax; xor %edx, %edx", "xsave (%rdi)");
+SNIPPET(xsetbv, "xor %ecx, %ecx", "xsetbv");
+SNIPPET(xgetbv, "xor %ecx, %ecx", "xgetbv");
+SNIPPET(rdfsbase, "", "rdfsbase %rax");
+SNIPPET(avx, "", "vpxor %xmm0, %xmm0, %xmm0");
+SNIPPET(xsave, "mov $3, %eax; xor %edx, %edx", "xsave (%rdi)");
 // ---- #GP, #SS
 SNIPPET(hlt, "", "hlt");
 SNIPPET(cli, "", "cli");
@@ -124,8 +124,7 @@ static const struct Case {
   {SNIP(icebp), VEC_DB, 0, TRAP},
 #define UD(name) {SNIP(name), VEC_UD, 0, FAULT}
   UD(ud2), UD(ud1), UD(ud0), UD(lock_nop), UD(lock_reg), UD(into), UD(push_es), UD(aam), UD(ljmp_direct), UD(rsm), UD(stac),
-  UD(clac), UD(vmcall), UD(vmmcall), UD(vmlaunch), UD(vmread), UD(getsec), UD(mov_cr1), UD(no_xsetbv), UD(no_xgetbv), UD(no_rdfsbase),
-  UD(no_avx), UD(no_xsave),
+  UD(clac), UD(vmcall), UD(vmmcall), UD(vmlaunch), UD(vmread), UD(getsec), UD(mov_cr1),
 #define GP(name) {SNIP(name), VEC_GP, 0, FAULT}
   GP(hlt), GP(cli), GP(sti), GP(in), GP(in_imm), GP(out), GP(insb), GP(rep_outsb), GP(rdmsr), GP(wrmsr),
   GP(read_cr0), GP(write_cr3), GP(write_cr8), GP(read_dr7), GP(clts), GP(invlpg), GP(invpcid), GP(wbinvd), GP(invd),
@@ -219,11 +218,17 @@ static void controls(void) {
   UNDER(rdtsc, cr0, cr4 | CR4_TSD, VEC_GP);
   UNDER(rdtscp, cr0, cr4 | CR4_TSD, VEC_GP);
   UNDER(rdtsc, cr0, cr4, END);
-  UNDER(no_rdfsbase, cr0, cr4 | CR4_FSGSBASE, END);
-  UNDER(no_rdfsbase, cr0, cr4, VEC_UD);
-  UNDER(no_xsetbv, cr0, cr4 | CR4_OSXSAVE, VEC_GP);
-  UNDER(no_xgetbv, cr0, cr4 | CR4_OSXSAVE, END);
-  UNDER(no_avx, cr0, cr4 | CR4_OSXSAVE, VEC_UD);  // XCR0 has only x87
+  UNDER(rdfsbase, cr0, cr4, END);
+  UNDER(rdfsbase, cr0, cr4 & ~CR4_FSGSBASE, VEC_UD);
+  UNDER(xsetbv, cr0, cr4 & ~CR4_OSXSAVE, VEC_UD);
+  UNDER(xgetbv, cr0, cr4 & ~CR4_OSXSAVE, VEC_UD);
+  UNDER(xsave, cr0, cr4 & ~CR4_OSXSAVE, VEC_UD);
+  UNDER(avx, cr0, cr4 & ~CR4_OSXSAVE, VEC_UD);
+  if (cr4 & CR4_OSXSAVE) {
+    UNDER(xsetbv, cr0, cr4, VEC_GP);
+    UNDER(xgetbv, cr0, cr4, END);
+    UNDER(xsave, cr0, cr4, END);
+  }
   UNDER(sgdt, cr0, cr4 | CR4_UMIP, VEC_GP);
   UNDER(sidt, cr0, cr4 | CR4_UMIP, VEC_GP);
   UNDER(sldt, cr0, cr4 | CR4_UMIP, VEC_GP);
@@ -240,9 +245,10 @@ static void controls(void) {
 
 static void alignment(void) {
   const struct Snippet u_read = SNIP(unaligned), u_push = SNIP(unaligned_push), good = SNIP(aligned);
-  const u64 cr0 = read_cr0();
+  const u64 cr0 = read_cr0() & ~CR0_AM;
   for (int round = 0; round < 3; ++round) {
-    struct User u = run_snippet(&u_read, (u64)area, FLAG_AC);  // AM = 0
+    write_cr0(cr0);
+    struct User u = run_snippet(&u_read, (u64)area, FLAG_AC);
     CASE_EQ("AC without AM", u.vector, VEC_USER_END);
     CASE_EQ("AC without AM", u.rflags & FLAG_AC, FLAG_AC);
     write_cr0(cr0 | CR0_AM);
@@ -254,7 +260,6 @@ static void alignment(void) {
     CASE_EQ("AC, aligned", u.vector, VEC_USER_END);
     u = run_snippet(&u_read, (u64)area, 0);
     CASE_EQ("AM without AC", u.vector, VEC_USER_END);
-    write_cr0(cr0);
   }
 }
 

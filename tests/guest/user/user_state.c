@@ -286,8 +286,6 @@ static void set_xcr0(u64 value) {
 void test(void) {
   user_init();
   u32 r[4];
-  write_cr4(read_cr4() | CR4_OSXSAVE | CR4_FSGSBASE);
-  write_cr0(read_cr0() | CR0_AM);
   cpuid(0xd, 0, r);
   const u64 all = r[0] & 0xe7;
   stop = 1;
