@@ -75,7 +75,7 @@ enter_user:
   mov %rdx, %rdi
   iretq
 
-  .section .user.text, "ax"
+  .section .user.special, "ax"
   .global user_end
 user_end:
   int $0x80

@@ -64,4 +64,9 @@ user_left:
     pop %\r
   .endr
   ret
+
+  .section .user.text, "ax"
+  .global user_exit
+user_exit:                      // where fn of user_begin() returns to: all registers are kept
+  ud2
   .section .note.GNU-stack, "", @progbits

@@ -11,7 +11,7 @@ static struct Cpu cpus[CPUS];
 void enter_user_mode(struct User* u, u64* kernel_rsp);
 void user_syscall_entry(void);
 void user_left(void);
-void user_end(void);
+void user_exit(void);
 extern u8* const user_top;
 
 static void on_trap(struct Frame* f) {
@@ -63,7 +63,7 @@ struct User user_begin(u64 (*fn)(u64), u64 arg) {
   struct User u = {.rip = (u64)fn, .rdi = arg, .cs = SEL_UCODE64, .ss = SEL_UDATA, .rflags = 0x202};
   u64* const top = (u64*)(user_top - this_cpu() * 4096) - 1;
   asm volatile("stac" ::: "cc");
-  *top = (u64)user_end;
+  *top = (u64)user_exit;
   asm volatile("clac" ::: "cc");
   u.rsp = (u64)top;
   return u;
@@ -75,6 +75,9 @@ void run_user(struct User* u) {
   c->user = u;
   c->frame_end = (u64)&u->cr2;
   enter_user_mode(u, &c->kernel_rsp);
+  if (u->vector != VEC_UD || u->rip != (u64)user_exit) return;
+  u->vector = VEC_USER_END;
+  u->rflags &= ~(u64)(1 << 16);  // RF
 }
 
 struct User call_user(u64 (*fn)(u64), u64 arg) {

@@ -6,9 +6,12 @@ struct Snippet {
   const char* name;
   u8 *start, *at, *after;
 };
-// `before` leaves alone all but rax, rcx, rdx, rsi; rdi is the argument.
-#define SNIPPET(name, before, instruction)                                                        \
-  asm(".pushsection .user.text,\"ax\"\nu_" #name ":\n" before "\nu_" #name "_at:\n" instruction     \
+// In a page of its kind. `before` leaves alone all but rax, rcx, rdx, rsi; rdi is the argument.
+#define SNIPPET(name, before, instruction) SNIPPET_IN("text", name, before, instruction)
+// For instructions that an engine may look for in user code.
+#define SNIPPET_AWAY(name, before, instruction) SNIPPET_IN("special", name, before, instruction)
+#define SNIPPET_IN(section, name, before, instruction)                                            \
+  asm(".pushsection .user." section ",\"ax\"\nu_" #name ":\n" before "\nu_" #name "_at:\n" instruction     \
       "\nu_" #name "_after:\nret\n.popsection");                                                    \
   extern u8 u_##name[], u_##name##_at[], u_##name##_after[]
 #define SNIP(name) {#name, u_##name, u_##name##_at, u_##name##_after}

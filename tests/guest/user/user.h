@@ -33,6 +33,9 @@ INLINE u64 sys(u64 number, u64 a, u64 b) {
   return v;
 }
 
+// User code with instructions that an engine may look for, in pages of their own.
+#define USER_SPECIAL __attribute__((section(".user.special"), noinline, optimize("no-jump-tables")))
+
 // ---- memory and address spaces ---------------------------------------------------------------------
 // A zeroed physical page, which the kernel has at its own address. (From 16 MiB on; free_page() is small.)
 u64 frame(void);

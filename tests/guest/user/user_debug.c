@@ -90,12 +90,12 @@ SNIPPET(sets_tf, "pushfq; orl $0x100, (%rsp); popfq", "nop");
 SNIPPET(tf_syscall, "pushfq; orl $0x100, (%rsp); popfq", "syscall");
 SNIPPET(tf_ud, "pushfq; orl $0x100, (%rsp); popfq", "ud2");
 SNIPPET(tf_int3, "pushfq; orl $0x100, (%rsp); popfq", "int3");
-SNIPPET(tf_int80, "pushfq; orl $0x100, (%rsp); popfq", "int $0x80");
+SNIPPET_AWAY(tf_int80, "pushfq; orl $0x100, (%rsp); popfq", "int $0x80");
 SNIPPET(tf_fault, "xor %eax, %eax; bts $40, %rax; pushfq; orl $0x100, (%rsp); popfq", "mov (%rax), %rcx");
 SNIPPET(tf_cpuid, "pushfq; orl $0x100, (%rsp); popfq", "cpuid");
 SNIPPET(tf_hlt, "pushfq; orl $0x100, (%rsp); popfq", "hlt");
 SNIPPET(tf_div, "xor %edx, %edx; xor %ecx, %ecx; pushfq; orl $0x100, (%rsp); popfq", "div %ecx");
-SNIPPET(tf_lsl, "mov $0x2b, %ecx; pushfq; orl $0x100, (%rsp); popfq", "lsl %ecx, %ecx");
+SNIPPET_AWAY(tf_lsl, "mov $0x2b, %ecx; pushfq; orl $0x100, (%rsp); popfq", "lsl %ecx, %ecx");
 static void own_steps(void) {
   static const struct { struct Snippet s; u32 vector, trap; } rows[] = {
     {SNIP(sets_tf), VEC_DB, 1}, {SNIP(tf_syscall), VEC_SYSCALL, 1}, {SNIP(tf_ud), VEC_UD, 0}, {SNIP(tf_int3), VEC_BP, 1},

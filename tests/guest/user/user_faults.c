@@ -11,9 +11,9 @@ SNIPPET(idiv_overflow, "mov $-1, %rcx; xor %eax, %eax; bts $63, %rax; cqo", "idi
 SNIPPET(div8_overflow, "mov $0x1000, %eax; mov $2, %cl", "div %cl");
 SNIPPET(int3, "", "int3");
 SNIPPET(int_3, "", ".byte 0xcd, 3");
-SNIPPET(int_4, "", "int $4");
-SNIPPET(int_80, "xor %eax, %eax", "int $0x80");
-SNIPPET(int_80_execve, "mov $11, %eax", "int $0x80");
+SNIPPET_AWAY(int_4, "", "int $4");
+SNIPPET_AWAY(int_80, "xor %eax, %eax", "int $0x80");
+SNIPPET_AWAY(int_80_execve, "mov $11, %eax", "int $0x80");
 SNIPPET(int_0, "", "int $0");
 SNIPPET(int_1, "", ".byte 0xcd, 1");
 SNIPPET(int_2, "", "int $2");
@@ -40,11 +40,11 @@ SNIPPET(vmlaunch, "", "vmlaunch");
 SNIPPET(vmread, "", "vmread %rax, %rcx");
 SNIPPET(getsec, "xor %eax, %eax", ".byte 0x0f, 0x37");
 SNIPPET(mov_cr1, "", ".byte 0x0f, 0x20, 0xc8");
-SNIPPET(xsetbv, "xor %ecx, %ecx", "xsetbv");
-SNIPPET(xgetbv, "xor %ecx, %ecx", "xgetbv");
+SNIPPET_AWAY(xsetbv, "xor %ecx, %ecx", "xsetbv");
+SNIPPET_AWAY(xgetbv, "xor %ecx, %ecx", "xgetbv");
 SNIPPET(rdfsbase, "", "rdfsbase %rax");
 SNIPPET(avx, "", "vpxor %xmm0, %xmm0, %xmm0");
-SNIPPET(xsave, "mov $3, %eax; xor %edx, %edx", "xsave (%rdi)");
+SNIPPET_AWAY(xsave, "mov $3, %eax; xor %edx, %edx", "xsave (%rdi)");
 // ---- #GP, #SS
 SNIPPET(hlt, "", "hlt");
 SNIPPET(cli, "", "cli");
@@ -150,6 +150,16 @@ static void expect(const struct Snippet* s, const struct User* u, u64 vector, u6
   if (kind == TRAP) CASE_EQ(s->name, u->rip, (u64)s->after);
   CASE_EQ(s->name, u->rflags & RF, kind == FAULT ? RF : 0);
   CASE_EQ(s->name, u->rflags & 0x200, 0x200);
+}
+
+// INT 80h leaves every register alone, the upper half of RAX too.
+SNIPPET_AWAY(int_80_high, "movabs $0x123456789abcdef0, %rax; mov %rax, %r11; mov %rax, %rcx", "int $0x80");
+static void whole_registers(void) {
+  static const struct Snippet s = SNIP(int_80_high);
+  const struct User u = run_snippet(&s, (u64)area, 0);
+  expect(&s, &u, 0x80, 0, TRAP);
+  const u64 r[] = {u.rax, u.rcx, u.r11, u.rdi};
+  for (unsigned n = 0; n < 4; ++n) CASE_EQ(s.name, r[n], n == 3 ? (u64)area : 0x123456789abcdef0);
 }
 
 static void all_cases(void) {
@@ -264,7 +274,7 @@ static void alignment(void) {
 }
 
 // SYSENTER is not for 64-bit user code of a host's own; the guest's MSRs decide.
-SNIPPET(sysenter, "mov %rsp, %rsi", "sysenter");
+SNIPPET_AWAY(sysenter, "mov %rsp, %rsi", "sysenter");
 static void sysenter(void) {
   const struct Snippet s = SNIP(sysenter);
   wrmsr(MSR_SYSENTER_CS, 0);
@@ -275,6 +285,7 @@ static void sysenter(void) {
 void test(void) {
   user_init();
   for (int round = 0; round < 3; ++round) all_cases();
+  whole_registers();
   controls();
   alignment();
   sysenter();

@@ -104,6 +104,7 @@ static void rights_at(unsigned level, u64 va) {
     }
   *e = was;
   write_cr3(read_cr3());
+  invlpg(va);  // global pages stay
 }
 
 static void reserved_bits(void) {
