@@ -6,7 +6,7 @@
 #include "service.h"
 
 #define VA FREE_VA
-enum { ROUNDS = 400, RUN = 16 };
+enum { ROUNDS = 250, RUN = 16 };
 static USER_DATA volatile u64 frame_a, frame_b, frame_c, global_bit;
 static USER_DATA u64 got;
 

@@ -139,10 +139,10 @@ static void kernel_addresses(void) {
   all(0x400000, 5, 7, 0x15);
 }
 
-// A user's pages where a host has none for its own processes, or something of its own.
+// A user's pages where a host has none for its own processes, or an engine something of its own.
 static void odd_addresses(void) {
   static const u64 at[] = {0x7ffffffff000, 0x7fffffffe000, VSYSCALL, 0xffff800000000000, 0xfffffffffffff000, 0x4001000,
-                           0x555555554000, 0x7ffff7fc1000};
+                           0x555555554000, 0x7ffff7fc1000, 0x6a8050000000, 0x6a8050001000};
   for (int round = 0; round < 2; ++round)
     for (unsigned n = 0; n < sizeof at / sizeof at[0]; ++n) {
       fill_code();
@@ -350,6 +350,36 @@ static void large(void) {
   }
 }
 
+// 1 GiB: memory, and behind it nobody who answers.
+static void huge(void) {
+  u32 r[4];
+  cpuid(0x80000001, 0, r);
+  if (!(r[3] >> 26 & 1)) return;
+  const u64 at = VA + (2ull << 30);
+  volatile u64* e = space_pte(read_cr3(), at, 3);
+  for (int round = 0; round < 2; ++round) {
+    *e = PTE_URW | PTE_PS;
+    invlpg(at);
+    fill_code();
+    expect_end(&s_read, at + page);
+    CASE_EQ("huge page", *e & (A | D), A);
+    expect_end(&s_run, at + page + 64);
+    CASE_EQ("huge page", *e & (A | D), A);
+    expect_end(&s_write, at + page);
+    CASE_EQ("huge page", *e & (A | D), A | D);
+    CASE_EQ("huge page", AT(u64, page), 7);
+    const struct User u = run_snippet(&s_read, at + 0x30000000, 0);
+    CASE_EQ("nobody", u.vector, VEC_USER_END);
+    CASE_EQ("nobody", u.rax, ~0ull);
+    *e = PTE_UR | PTE_PS | PTE_NX;
+    invlpg(at + page);
+    all(at + page, 0, 7, 0x15);
+    *e = 0;
+    invlpg(at);
+    all(at + page, 4, 6, 0x14);
+  }
+}
+
 void test(void) {
   user_init();
   page = frame();
@@ -359,10 +389,11 @@ void test(void) {
   for (unsigned level = 1; level <= 4; ++level) rights_at(level, VA);
   reserved_bits();
   kernel_addresses();
-  odd_addresses();
   accessed_and_dirty();
   halves();
   repeated();
   stacks();
   large();
+  huge();
+  odd_addresses();  // last: an engine may then know that it cannot help here
 }
