@@ -140,21 +140,28 @@ static void kernel_addresses(void) {
 }
 
 // A user's pages where a host has none for its own processes, or an engine something of its own.
+static void odd_address(u64 at) {
+  fill_code();
+  set(at, page | PTE_URW);
+  all(at + 64, 0, 0, 0);
+  expect_end(&s_write, at + 64);
+  CASE_EQ("odd address", AT(u64, page + 64), 7);
+  set(at, page | PTE_UR | PTE_NX);
+  all(at + 64, 0, 7, 0x15);
+  set(at, 0);
+  all(at + 64, 4, 6, 0x14);
+}
 static void odd_addresses(void) {
   static const u64 at[] = {0x7ffffffff000, 0x7fffffffe000, VSYSCALL, 0xffff800000000000, 0xfffffffffffff000, 0x4001000,
                            0x555555554000, 0x7ffff7fc1000, 0x6a8050000000, 0x6a8050001000};
   for (int round = 0; round < 2; ++round)
-    for (unsigned n = 0; n < sizeof at / sizeof at[0]; ++n) {
-      fill_code();
-      set(at[n], page | PTE_URW);
-      all(at[n] + 64, 0, 0, 0);
-      expect_end(&s_write, at[n] + 64);
-      CASE_EQ("odd address", AT(u64, page + 64), 7);
-      set(at[n], page | PTE_UR | PTE_NX);
-      all(at[n] + 64, 0, 7, 0x15);
-      set(at[n], 0);
-      all(at[n] + 64, 4, 6, 0x14);
-    }
+    for (unsigned n = 0; n < sizeof at / sizeof at[0]; ++n) odd_address(at[n]);
+  // the first pages of all, out of the kernel's large one
+  const u64 table = frame();
+  for (u64 n = 0; n < 512; ++n) AT(u64, table + 8 * n) = n * 4096 | PTE_P | PTE_W;
+  *pte_of(0, 2) = table | PTE_URW;
+  write_cr3(read_cr3());
+  for (u64 low = 0; low < 0x3000; low += 0x1000) odd_address(low);
 }
 
 // ---- accessed and dirty ------------------------------------------------------------------------------
