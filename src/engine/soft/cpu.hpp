@@ -27,6 +27,7 @@ class FormCache;
 class SoftVm;
 class StoreJournal;
 struct Block;
+struct BlockSecond;
 
 /// An exception on its way to the guest.
 struct Fault final {
@@ -340,7 +341,7 @@ class Cpu final {
   Fault injected_fault{};
 
   struct Counters {
-    u64 blocks = 0, blocks_decoded = 0, insns_decoded = 0, jump_cache_misses = 0, tlb_misses = 0,
+    u64 blocks = 0, blocks_decoded = 0, blocks_recalled = 0, insns_decoded = 0, jump_cache_misses = 0, tlb_misses = 0,
         page_walks = 0, nested_faults = 0, faults = 0, interrupts = 0, nmis = 0, mmio = 0, pio = 0,
         code_writes = 0, replays = 0, fpu_switches = 0, cr_access = 0, cpuid = 0, rdmsr = 0,
         wrmsr = 0, callouts = 0, translated_misses = 0, bus_locks = 0;
@@ -423,7 +424,17 @@ class Cpu final {
   [[nodiscard]] bool trustworthy(Block& b, u64 la, const Place& p, bool& lasting);
   [[nodiscard]] Block* decode_block(u64 la, const Place& p);
   [[nodiscard]] Block* decode_crossing(u64 la, const Place& p);
-  Block* publish_block(const Insn* insns, unsigned count, const u8* raw, unsigned bytes, Gpa gpa);
+  Block* publish_block(const Insn* insns, unsigned count, const u8* raw, unsigned available, Gpa gpa,
+                       const BlockSecond* second);
+  /// A block's instructions: its own, or decoded again into `buffer` (of Block::max_insns).
+  [[nodiscard]] const Insn* instructions_of(const Block& b, Insn* buffer);
+  void decode_again(const Block& b, Insn* buffer, unsigned count);
+  /// The block has its instructions again. False: failed().
+  [[nodiscard]] bool recall(Block& b);
+  /// An instruction whose stub cannot be made now: its block is to be found again. Returns what follows.
+  [[nodiscard]] Step begin_again(const Insn& i);
+  /// One of them, valid until the next call.
+  [[nodiscard]] const Insn& recall(const Block& b, unsigned n);
   u64 watch_page(Gpa gpa, u32& word);
 
   /// What is known of an address space whose user pages have a Tlb of their own. Supervisor accesses

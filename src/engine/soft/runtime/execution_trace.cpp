@@ -40,7 +40,7 @@ std::string_view name_of(Cpu::EventKind kind) {
 }
 
 void append_insn(std::string& out, const Block& b, const Insn& i, u64 rip) {
-  const u8* bytes = const_cast<Block&>(b).raw() + i.offset;
+  const u8* bytes = b.raw() + i.offset;
   std::string hex;
   for (unsigned n = 0; n < i.length; ++n) hex += fmt::format("{:02x}", bytes[n]);
   ZydisDisassembledInstruction insn;

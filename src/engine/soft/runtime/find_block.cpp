@@ -17,18 +17,6 @@ namespace {
 
 constexpr unsigned max_length = 15;
 
-Step end_of_block(Cpu& cpu, const Insn& i) {
-  cpu.rip = cpu.next_rip(i);
-  return Step::branch;
-}
-
-Insn closing(unsigned offset) {
-  Insn i;
-  i.fn = end_of_block;
-  i.offset = static_cast<u16>(offset);
-  return i;
-}
-
 bool same_bytes(const u8* a, const std::byte* guest, unsigned n) {
   for (unsigned k = 0; k < n; ++k)
     if (a[k] != mem::ram_load<u8>(guest + k)) return false;
@@ -76,7 +64,8 @@ Block* Cpu::find_block_slow() {
   if (!code64()) {
     const u64 room = u64{s.seg[static_cast<u8>(Seg::cs)].limit} - rip;  // bytes after the first
     if (b->bytes - 1u > room) {  // some of it lies beyond the limit: instruction by instruction
-      if (b->insns[0].length - 1u > room) {
+      Insn buffer[Block::max_insns];
+      if (instructions_of(*b, buffer)[0].length - 1u > room) {
         gp0();
         return nullptr;
       }
@@ -102,11 +91,11 @@ bool Cpu::trustworthy(Block& b, u64 la, const Place& p, bool& lasting) {
     const u64 boundary = (la & ~page_mask) + page_size;
     Place second;
     if (!resolve(boundary, Prot::exec, false, second)) return false;  // decoding faults again
-    if (!second.host || second.gpa.value() != b.gpa2) return false;
+    if (!second.host || second.gpa.value() != b.second().gpa) return false;
   }
   if (!b.armed) {
     // Asked before the bytes are compared: stores through old write tags are over by then.
-    const bool passed = vm_.code_epoch_passed(b.arm_epoch, *this);
+    const bool passed = vm_.code_epoch_passed(vm_.whole_epoch(b.arm_epoch), *this);
     if (b.crosses() || !same_bytes(b.raw(), p.host, b.bytes)) return false;
     b.armed = lasting = passed;
   }
@@ -143,18 +132,69 @@ bool Cpu::make_stub_room() {
   return false;
 }
 
-Block* Cpu::publish_block(const Insn* insns, unsigned count, const u8* raw, unsigned bytes,
-                          Gpa gpa) {
-  if (blocks_->full()) translator_.reset();
-  Block* b = blocks_->allocate(count, bytes);
+Step Cpu::begin_again(const Insn& i) {
+  rip = rip_of(i);
+  (void)make_stub_room();
+  current_ = nullptr;
+  request_check();
+  return Step::branch;
+}
+
+Block* Cpu::publish_block(const Insn* insns, unsigned count, const u8* raw, unsigned available, Gpa gpa,
+                          const BlockSecond* second) {
+  const Insn& last = insns[count - 1];
+  const unsigned bytes = last.offset + last.length;
+  // Why an instruction is none is told by more bytes than it is said to have.
+  const unsigned judged = available - last.offset < max_length ? available - last.offset : max_length;
+  const unsigned tail = Decoder::refused(last) ? judged - last.length : 0;
+  Block* b = blocks_->make(insns, count, raw, bytes, tail, second);
   b->gpa = gpa.value();
   b->code_size = code_size_;
-  std::memcpy(static_cast<void*>(b->insns), insns, count * sizeof(Insn));
-  b->insns[count] = closing(bytes);
-  std::memcpy(b->raw(), raw, bytes);
   ++counters.blocks_decoded;
   counters.insns_decoded += count;
   return b;
+}
+
+const Insn* Cpu::instructions_of(const Block& b, Insn* buffer) {
+  if (b.insns) return b.insns;
+  decode_again(b, buffer, b.count);
+  return buffer;
+}
+
+/// The first `count`, from the bytes that they were decoded from before.
+void Cpu::decode_again(const Block& b, Insn* buffer, unsigned count) {
+  fpu.park();
+  ++counters.blocks_recalled;
+  unsigned offset = 0;
+  for (unsigned n = 0; n < count; ++n) {
+    bool end;
+    const auto st = Decoder::decode(*this, b.raw() + offset, unsigned{b.bytes} + b.tail - offset,
+                                    static_cast<u16>(offset), buffer[n], end);
+    if (st != Decoder::Status::ok) __builtin_trap();  // our own bug
+    offset += buffer[n].length;
+  }
+}
+
+bool Cpu::recall(Block& b) {
+  if (b.insns) return true;
+  Insn buffer[Block::max_insns];
+  const Insn* insns = instructions_of(b, buffer);
+  for (unsigned n = 0; n < b.count; ++n)
+    if (insns[n].fn == no_stub_room) {
+      (void)make_stub_room();
+      failed_ = Step::repeat;
+      return false;
+    }
+  blocks_->restore(b, insns);
+  return true;
+}
+
+const Insn& Cpu::recall(const Block& b, unsigned n) {
+  if (b.insns) return blocks_->keep_recalled(b, n, b.insns[n]);
+  if (const Insn* known = blocks_->recalled(b, n)) return *known;
+  Insn buffer[Block::max_insns];
+  decode_again(b, buffer, n + 1);
+  return blocks_->keep_recalled(b, n, buffer[n]);
 }
 
 Block* Cpu::decode_block(u64 la, const Place& p) {
@@ -182,13 +222,11 @@ Block* Cpu::decode_block(u64 la, const Place& p) {
   }
   if (count == 0) return decode_crossing(la, p);
 
-  Block* b = publish_block(insns, count, raw, bytes, p.gpa);
-  b->gpa2 = 0;
-  b->word = b->word2 = &vm_.space.code_pages().word(p.gpa.page_number());
-  b->expected = b->expected2 = word;
-  b->arm_epoch = epoch;
+  Block* b = publish_block(insns, count, raw, available, p.gpa, nullptr);
+  b->word = &vm_.space.code_pages().word(p.gpa.page_number());
+  b->expected = word;
+  b->arm_epoch = static_cast<u32>(epoch);
   b->armed = armed;
-  b->crossing = false;
   blocks_->insert(b);
   return b;
 }
@@ -223,15 +261,15 @@ Block* Cpu::decode_crossing(u64 la, const Place& first) {
     failed_ = Step::repeat;
     return nullptr;
   }
-  Block* b = publish_block(&insn, 1, raw, insn.length, first.gpa);
-  b->gpa2 = second.gpa.value();
-  b->word = &vm_.space.code_pages().word(first.gpa.page_number());
-  b->word2 = second.host ? &vm_.space.code_pages().word(second.gpa.page_number()) : b->word;
+  std::atomic<Block::Word>* const first_word = &vm_.space.code_pages().word(first.gpa.page_number());
+  const BlockSecond rest{
+      second.gpa.value(),
+      second.host ? &vm_.space.code_pages().word(second.gpa.page_number()) : first_word, word2};
+  Block* b = publish_block(&insn, 1, raw, max_length, first.gpa, &rest);
+  b->word = first_word;
   b->expected = word;
-  b->expected2 = word2;
-  b->arm_epoch = epoch;
+  b->arm_epoch = static_cast<u32>(epoch);
   b->armed = armed;
-  b->crossing = true;
   blocks_->insert(b);
   return b;
 }

@@ -47,7 +47,7 @@ void Cpu::operator delete(void* p) noexcept {
 
 Cpu::Cpu(VcpuId id, SoftVm& vm, engine::Client& client)
     : fpu(*this), id_(id), vm_(vm), client_(client), model_(*vm.model),
-      blocks_(std::make_unique<BlockCache>()), forms_(std::make_unique<FormCache>()),
+      blocks_(std::make_unique<BlockCache>(vm.block_limit())), forms_(std::make_unique<FormCache>()),
       translator_(*this, vm.code_pool ? &*vm.code_pool : nullptr),
       translating_(translator_.usable()) {
   if (vm.translation.check && translating_) check_ = std::make_unique<ExecutorCheck>(*this);

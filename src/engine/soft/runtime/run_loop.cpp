@@ -48,7 +48,7 @@ void Cpu::run(engine::Exit& exit) {
       } else if (translating_ && translator_.arrived(*b)) {
         st = check_ ? check_->run(*b) : translator_.run();
       } else {
-        st = execute(*b);
+        st = b->insns || recall(*b) ? execute(*b) : failed_;
       }
     }
     if (st == Step::branch) [[likely]] continue;
@@ -109,8 +109,9 @@ Step Cpu::step_one() {
   if (Step due; !debug_shadow && !resumed && debug_before(due)) return due;
   s.interrupt_shadow = debug_shadow_ = step_suppressed_ = false;
   single_ = true;
-  const Block* b = find_block();
+  Block* b = find_block();
   single_ = false;
+  if (b && !recall(*b)) b = nullptr;
   if (!b) {
     if (failed_ == Step::repeat) {  // not even decoded: as if this step had not been
       s.interrupt_shadow = shadow;

@@ -58,6 +58,9 @@ class SoftVm final : public mem::CodePages::Observer {
   Turns turns;      ///< while `check`: of the vCPUs
   BusLock bus{*this};  ///< for locked accesses that cross a cache line
 
+  /// Bytes of memory that each vCPU may spend on blocks (BlockCache).
+  [[nodiscard]] usize block_limit() const { return blocks_bytes / cpus_.size() + blocks_bytes_each; }
+
   /// Tells every vCPU.
   void code_written(u64 page) noexcept override;
 
@@ -70,6 +73,12 @@ class SoftVm final : public mem::CodePages::Observer {
   void kick_others(const Cpu& self);
 
   [[nodiscard]] u64 code_epoch() const { return code_epoch_.load(std::memory_order_seq_cst); }
+  /// An epoch of which the lower half is known: it lies not after the current one. (If it is older than the
+  /// half tells, the one returned is later: no harm.)
+  [[nodiscard]] u64 whole_epoch(u32 low) const {
+    const u64 now = code_epoch();
+    return now - static_cast<u32>(static_cast<u32>(now) - low);
+  }
   /// Bracket the watching of a page: a watch that another vCPU has set counts only once its epoch
   /// has begun, and while others_watch() that may not have happened yet.
   void begin_watch() { watching_.fetch_add(1, std::memory_order_seq_cst); }
@@ -88,6 +97,7 @@ class SoftVm final : public mem::CodePages::Observer {
   void renew_stubs(u64 full, const Cpu& self);
 
  private:
+  static constexpr usize blocks_bytes = 16 * MiB, blocks_bytes_each = 2 * MiB;
   std::vector<std::atomic<Cpu*>> cpus_;  ///< set once per vCPU before it runs
   std::atomic<u64> code_epoch_{0};
   std::atomic<u32> watching_{0};  ///< vCPUs between begin_watch() and end_watch()

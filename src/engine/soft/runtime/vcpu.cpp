@@ -176,6 +176,7 @@ void SoftVcpu::statistics(const StatSink& sink) const {
       {"vm exits due to exceptions", relaxed(n.faults)},
       {"soft: blocks executed", relaxed(n.blocks)},
       {"soft: blocks decoded", relaxed(n.blocks_decoded)},
+      {"soft: blocks decoded again", relaxed(n.blocks_recalled)},
       {"soft: instructions decoded", relaxed(n.insns_decoded)},
       {"soft: jump cache misses", relaxed(n.jump_cache_misses)},
       {"soft: TLB misses", relaxed(n.tlb_misses)},

@@ -1,9 +1,15 @@
 #include "engine/soft/translate/block_emitter.hpp"
 
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/replay/replay.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
+#include "engine/soft/translate/translator_helpers.hpp"
 
 namespace bhyve::soft {
+
+namespace {
+constexpr usize max_bytes = 0x7fff;  // CodePlace::offset
+}
 
 BlockEmitter::BlockEmitter(Translator& translator)
     : t_(translator), c_(nullptr, nullptr), other_(nullptr, nullptr),
@@ -36,7 +42,8 @@ void BlockEmitter::begin(Block& block, bool plain) {
   // Windows hold for addresses of 64 bits: sums of 32-bit ones wrap.
   plain_ = plain || code32_;
   places.clear();
-  exits.clear();
+  exits_.clear();
+  kept_.clear();
   second_page_tag = nullptr;
   g_.clear();
   cold_.clear();
@@ -57,8 +64,9 @@ u8 BlockEmitter::live_at(i64 target) {
 
 void BlockEmitter::analyse() {
   g_.reserve(b_->count);
+  const Insn* insns = t_.cpu().instructions_of(*b_, recalled_.data());
   for (unsigned n = 0; n < b_->count; ++n)
-    g_.push_back(classify(b_->insns[n], b_->raw() + b_->insns[n].offset, code32_));
+    g_.push_back(classify(insns[n], b_->raw() + insns[n].offset, code32_));
   u8 live = live_behind_ = live_at(start_ + b_->bytes);
   for (unsigned n = b_->count; n-- > 0;) {
     GuestInsn& g = g_[n];
@@ -75,7 +83,7 @@ void BlockEmitter::analyse() {
 
 void BlockEmitter::emit_callout(const GuestInsn& g) {
   clobber_flags(g.reads | (g.live_after & ~g.writes));
-  c_.move_imm(host::s0, reinterpret_cast<u64>(g.insn));
+  load_insn(host::s0, *g.insn);
   c_.byte(0x68);  // push imm32
   c_.word(static_cast<u32>(start_) << 8);
   c_.call(writable(t_.thunks().callout));
@@ -143,12 +151,13 @@ bool BlockEmitter::run(Block& block, bool plain) {
   analyse();
   if (b_->crosses()) check_second_page();
   for (const GuestInsn& g : g_) {
-    places.push_back({static_cast<u32>(c_.size()), in_host_ && !in_memory_});
+    if (g.insn->fn == no_stub_room) return false;
+    places.push_back({static_cast<u16>(c_.size() & max_bytes), in_host_ && !in_memory_});
     emit(g);
     close_cold();
     if (c_.overflowed()) return false;
   }
-  places.push_back({static_cast<u32>(c_.size()), false});
+  places.push_back({static_cast<u16>(c_.size() & max_bytes), false});
   const Kind last = g_.back().kind;
   const bool leaves = last == Kind::ret || last == Kind::call || last == Kind::jump ||
                       last == Kind::jump_indirect || last == Kind::call_indirect;
@@ -160,7 +169,7 @@ bool BlockEmitter::run(Block& block, bool plain) {
   std::swap(c_, other_);
   emit_cold();
   std::swap(c_, other_);
-  return !c_.overflowed() && !other_.overflowed();
+  return !full() && c_.size() <= max_bytes && exits_.size() <= TranslationRecords::most_exits;
 }
 
 /// Eight bytes that the rel32 at `reference` reads.
@@ -173,17 +182,51 @@ u8* BlockEmitter::place_tag(u8* reference) {
 
 void BlockEmitter::emit_cold() {
   for (usize n = 0; n < cold_.size(); ++n) emit_cold(cold_[n]);
-  for (const u32 exit : exits) {
-    Translator::Exit& e = t_.exit(exit);
-    if (!e.tag) continue;
-    e.tag = place_tag(e.tag);
-  }
+  place_insns();
+  for (Exit& e : exits_)
+    if (e.tag) e.tag = place_tag(e.tag);
   if (second_page_tag) second_page_tag = place_tag(second_page_tag);
 }
 
-void BlockEmitter::emit_cold_call(const Cold& cold, const u8* thunk, u32 descriptor) {
+void BlockEmitter::load_insn(u8 reg, const Insn& insn) {
+  // lea reg, [rip + ...]
+  c_.byte(reg < 8 ? 0x48 : 0x4c), c_.byte(0x8d), c_.byte((reg & 7u) << 3 | 5u);
+  kept_.push_back({c_.at(), &insn});
+  c_.word(0);
+}
+
+/// Aligned: the cold code begins so.
+void BlockEmitter::place_insns() {
+  while (!kept_.empty() && c_.size() % alignof(Insn)) c_.byte(0xcc);
+  for (usize n = 0; n < kept_.size(); ++n) {
+    const Insn* insn = kept_[n].insn;
+    if (!insn) continue;
+    for (usize k = n; k < kept_.size(); ++k) {
+      if (kept_[k].insn != insn) continue;
+      HostCode::patch(kept_[k].reference, c_.at());
+      kept_[k].insn = nullptr;
+    }
+    c_.bytes(reinterpret_cast<const u8*>(insn), sizeof *insn);
+  }
+}
+
+std::vector<CodeExit> BlockEmitter::exits() const {
+  std::vector<CodeExit> out;
+  const CodeCache& cache = t_.cache();
+  const u8 *hot = cache.begin(), *cold = cache.cold_begin();
+  for (const Exit& e : exits_) {
+    const bool in_cold = e.jump >= cold && e.jump < cold + cold_bytes();
+    const auto from = [](const u8* base, const u8* at) { return static_cast<u16>(at - base); };
+    out.push_back({from(in_cold ? cold : hot, e.jump), from(cold, e.unlinked),
+                   e.tag ? from(cold, e.tag) : u16{0}, static_cast<u16>(e.page_offset & page_mask), in_cold,
+                   e.plain, 0});
+  }
+  return out;
+}
+
+void BlockEmitter::emit_cold_call(const Cold& cold, const u8* thunk, u32 pushed) {
   c_.byte(0x68);
-  c_.word(descriptor);
+  c_.word(pushed);
   c_.call(writable(thunk));
   if (cold.retry) c_.jump(cold.retry);
   if (!cold.back) return;
@@ -192,8 +235,8 @@ void BlockEmitter::emit_cold_call(const Cold& cold, const u8* thunk, u32 descrip
 }
 
 void BlockEmitter::emit_unlinked(u32 exit) {
-  t_.exit(exit).unlinked = c_.at();
-  c_.move_imm(host::s0, exit);
+  exits_[exit].unlinked = c_.at();
+  c_.move_imm(host::s0, TranslationRecords::exit_number(t_.next_number(), exit));
   jump_thunk(t_.thunks().exit_unlinked);
 }
 
@@ -204,14 +247,14 @@ void BlockEmitter::emit_cold(Cold& cold) {
   switch (cold.kind) {
     case Cold::Kind::missed:
       c_.rm(0x2b, host::s0, {host::s1, cold.write ? 8 : 0});
-      c_.move_imm(host::s1, reinterpret_cast<u64>(cold.g->insn));
-      emit_cold_call(cold, cold.write ? thunks.write_missed : thunks.read_missed, block | cold.size);
+      emit_cold_call(cold, cold.write ? thunks.write_missed : thunks.read_missed,
+                     MissedAccess::pack(t_.next_number(), number(*cold.g), cold.size));
       break;
     case Cold::Kind::jump_missed:
       c_.rm(0x33, host::s0, state(key_));  // its page again
       c_.store(state(linear_), host::s0);
       c_.store(state(temporary_), host::s1);
-      c_.move_imm(host::s1, reinterpret_cast<u64>(cold.g->insn));
+      load_insn(host::s1, *cold.g->insn);
       emit_cold_call(cold, thunks.jump_missed, block);
       break;
     case Cold::Kind::stack_missed:
@@ -221,21 +264,21 @@ void BlockEmitter::emit_cold(Cold& cold) {
       c_.jump_if(cc::be, cold.back);
       [[fallthrough]];
     case Cold::Kind::plain: {
-      Translator::Exit& e = t_.exit(cold.exit);
+      Exit& e = exits_[cold.exit];
       e.jump = c_.jump();
       c_.here(e.jump);
       emit_unlinked(cold.exit);
       break;
     }
     case Cold::Kind::callout:
-      c_.move_imm(host::s0, reinterpret_cast<u64>(cold.g->insn));
+      load_insn(host::s0, *cold.g->insn);
       emit_cold_call(cold, cold.g->gate ? thunks.callout_live : thunks.callout, block);
       break;
     case Cold::Kind::exit_flags:
       save_flags();
       [[fallthrough]];
     case Cold::Kind::exit: {
-      Translator::Exit& e = t_.exit(cold.exit);
+      Exit& e = exits_[cold.exit];
       if (!cold.back) {
         emit_link(cold.target, cold.exit);
         if (e.tag) {
@@ -252,7 +295,7 @@ void BlockEmitter::emit_cold(Cold& cold) {
       break;
     }
     case Cold::Kind::poll:
-      c_.move_imm(host::s0, cold.exit);
+      c_.move_imm(host::s0, TranslationRecords::exit_number(t_.next_number(), cold.exit));
       jump_thunk(thunks.exit_poll);
       break;
     case Cold::Kind::poll_here:

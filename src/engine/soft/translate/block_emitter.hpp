@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <vector>
 
 #include "engine/soft/runtime/block_cache.hpp"
@@ -16,14 +17,17 @@ class BlockEmitter final {
  public:
   explicit BlockEmitter(Translator& translator);
 
-  /// Emits everything. `plain`: each access is checked on its own. False: no room in the code cache.
+  /// Emits everything. `plain`: each access is checked on its own. False: no room in the code cache
+  /// (full()), or the stub of an instruction cannot be made now.
   [[nodiscard]] bool run(Block& block, bool plain);
+  [[nodiscard]] bool full() const { return c_.overflowed() || other_.overflowed(); }
 
   [[nodiscard]] usize bytes() const { return c_.size(); }
   [[nodiscard]] usize cold_bytes() const { return other_.size(); }
-  std::vector<Translator::Place> places;  ///< of each instruction; then the end
-  std::vector<u32> exits;
-  u8* second_page_tag = nullptr;  ///< see Translator::Translation
+  std::vector<CodePlace> places;  ///< of each instruction; then the end
+  u8* second_page_tag = nullptr;  ///< see TranslationRecords::Crossing
+  /// As they are kept, in the order of their numbers.
+  [[nodiscard]] std::vector<CodeExit> exits() const;
 
  private:
   // ---- block_emitter_flags.cpp: the arithmetic flags are in the host's register, in memory, both or dead
@@ -149,6 +153,22 @@ class BlockEmitter final {
   /// Jump to a thunk.
   void jump_thunk(const u8* thunk) { c_.jump(writable(thunk)); }
 
+  /// A way out, in writable addresses.
+  struct Exit {
+    u8* jump = nullptr;      ///< rel32 to patch
+    u8* tag = nullptr;       ///< rel32 to 8 bytes that page and key are compared with, then these; or none
+    u8* unlinked = nullptr;  ///< where `jump` leads without a link
+    u32 page_offset = 0;     ///< of the target
+    bool plain = false;      ///< to a plain translation
+  };
+  [[nodiscard]] u32 new_exit() {
+    exits_.emplace_back();
+    return static_cast<u32>(exits_.size() - 1);
+  }
+  /// reg = address of a copy of the instruction that is kept with the code.
+  void load_insn(u8 reg, const Insn& insn);
+  void place_insns();
+
   /// A path beside the hot code.
   struct Cold {
     enum class Kind : u8 {
@@ -166,7 +186,7 @@ class BlockEmitter final {
     i64 target = 0;
   };
   void emit_cold(Cold& cold);
-  void emit_cold_call(const Cold& cold, const u8* thunk, u32 descriptor);
+  void emit_cold_call(const Cold& cold, const u8* thunk, u32 pushed);
   /// Where an exit leads while it has no link: to C++.
   void emit_unlinked(u32 exit);
   /// The link part of an exit: to a place in this page or, checked, in another.
@@ -189,6 +209,13 @@ class BlockEmitter final {
   BlockWindows windows_;
   u8 held_ = BlockWindows::none;  ///< window whose addend is in s1
   std::vector<Cold> cold_;
+  std::vector<Exit> exits_;
+  struct KeptInsn {
+    u8* reference;  ///< rel32 that is to lead to it
+    const Insn* insn;
+  };
+  std::vector<KeptInsn> kept_;
+  std::array<Insn, Block::max_insns> recalled_;
   usize open_ = 0;              ///< cold paths from here on belong to the current instruction
   bool in_host_ = false, in_memory_ = true;  ///< where valid flags are
   u8 open_gates_ = 0;           ///< gates that were looked at since the last callout

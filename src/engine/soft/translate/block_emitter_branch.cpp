@@ -111,15 +111,14 @@ void BlockEmitter::emit_jump_cond(const GuestInsn& g) {
   cold.from = c_.jump_if(condition);
   cold.g = &g;
   cold.target = target;
-  cold.exit = t_.new_exit({});
-  exits.push_back(cold.exit);
+  cold.exit = new_exit();
   // Without anything to do on the way the jump itself is what gets linked.
-  if (same_page && !save) t_.exit(cold.exit).jump = cold.from;
+  if (same_page && !save) exits_[cold.exit].jump = cold.from;
   cold_.push_back(cold);
 }
 
 void BlockEmitter::emit_link(i64 target, u32 exit) {
-  Translator::Exit& e = t_.exit(exit);
+  Exit& e = exits_[exit];
   e.page_offset = static_cast<u32>(target & page_mask);
   if (target >= 0 && target < static_cast<i64>(page_size)) return;
   load_other_page(target & ~i64{page_mask});
@@ -152,10 +151,9 @@ void BlockEmitter::check_second_page() {
 
 void BlockEmitter::emit_exit(i64 target, bool backward, bool flags_wanted) {
   clobber_flags(flags_wanted ? flag::all : flag::none);
-  const u32 exit = t_.new_exit({});
-  exits.push_back(exit);
+  const u32 exit = new_exit();
   emit_link(target, exit);
-  const bool other_page = t_.exit(exit).tag != nullptr;
+  const bool other_page = exits_[exit].tag != nullptr;
   Cold cold{Cold::Kind::exit};
   cold.exit = exit;
   cold.target = target;
@@ -174,12 +172,12 @@ void BlockEmitter::emit_exit(i64 target, bool backward, bool flags_wanted) {
     cold_.push_back(poll);
   }
   u8* jump = c_.jump();
-  t_.exit(exit).jump = jump;
+  exits_[exit].jump = jump;
   if (!other_page) {
     cold.from = jump;
     cold_.push_back(cold);
   } else {
-    t_.exit(exit).jump = jump;
+    exits_[exit].jump = jump;
     Cold unlinked{Cold::Kind::exit};
     unlinked.exit = exit;
     unlinked.target = target;

@@ -98,10 +98,9 @@ void BlockEmitter::check_window(const GuestInsn& g, const BlockWindows::Access& 
   Cold cold{w.slot == BlockWindows::none ? Cold::Kind::stack_missed : Cold::Kind::plain};
   cold.g = &g;
   cold.room = room;
-  cold.exit = t_.new_exit({});
-  exits.push_back(cold.exit);
-  t_.exit(cold.exit).plain = true;
-  t_.exit(cold.exit).page_offset = static_cast<u32>(offset_of(g));
+  cold.exit = new_exit();
+  exits_[cold.exit].plain = true;
+  exits_[cold.exit].page_offset = static_cast<u32>(offset_of(g));
   if (w.slot == BlockWindows::none) {
     held_ = BlockWindows::none;
     c_.rm(0x03, host::s0, state(stack_key_));

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -14,6 +15,7 @@ namespace bhyve::soft {
 
 namespace {
 
+constexpr usize touched_bytes = 4 * MiB;  // of all vCPUs, about
 constexpr unsigned cache_limit = 1088;  ///< one a vCPU; a VM has at most 1024
 
 struct Range {
@@ -42,8 +44,12 @@ void forget_range(u64 base) {
 
 }  // namespace
 
-CodeCache::CodeCache(CodePool* pool)
-    : pool_(pool), size_(pool ? kept_room + pool->regions() * pool->region_bytes() : 0) {
+CodeCache::CodeCache(CodePool* pool, usize records)
+    : pool_(pool),
+      code_bytes_(pool ? pool->region_bytes() - records : 0),
+      most_touched_(pool ? std::max(touched_bytes * pool->share() / pool->regions(), MiB) / page_size : 0),
+      size_(pool ? kept_room + pool->regions() * code_bytes_ : 0),
+      touched_(size_ >> page_shift) {
   if (size_ == 0) return;
   fd_.reset(::memfd_create("bhyve-code", MFD_CLOEXEC));
   if (!fd_ || ::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0) return;
@@ -69,7 +75,7 @@ CodeCache::~CodeCache() {
 
 void CodeCache::keep() {
   kept_ = (used_ + page_mask) & ~page_mask;
-  region_size_ = pool_->region_bytes();
+  region_size_ = code_bytes_;
   enter(0);
 }
 
@@ -91,11 +97,16 @@ void CodeCache::shrink(usize count) {
 }
 
 void CodeCache::enter(usize region) {
-  // Pages count as resident in both mappings. The writable one lets go of those that are written no more.
-  ::madvise(writable_ + kept_, size_ - kept_, MADV_DONTNEED);
+  let_go();
   region_ = region;
   used_ = kept_ + region * region_size_;
   cold_floor_ = cold_used_ = cold_limit_ = used_ + region_size_;
+}
+
+void CodeCache::let_go() {
+  ::madvise(writable_, size_, MADV_DONTNEED);
+  touched_.assign(touched_.size(), false);
+  count_touched_ = 0;
 }
 
 bool CodeCache::has_room() {

@@ -1,4 +1,6 @@
 #pragma once
+#include <vector>
+
 #include "base/fd.hpp"
 #include "base/types.hpp"
 #include "engine/soft/translate/code_pool.hpp"
@@ -6,14 +8,16 @@
 namespace bhyve::soft {
 
 /// Memory for translated code: one memfd mapped twice, writable here and executable there, never both
-/// at one address (architecture decision 14). What is committed first (keep()) stays; the rest is regions of
+/// at one address (architecture decision 14). Pages count as resident in both; those of the writable
+/// mapping are let go of when there are many. What is committed first (keep()) stays; the rest is regions of
 /// a CodePool, as many as it lets this vCPU have, that are filled one after another, round and round. In a
 /// region hot code grows upward, cold code lies in chunks that are taken from its end: so that hot code is dense.
 /// Owner: the vCPU's thread; contains() from any.
 class CodeCache final {
  public:
   /// Without a pool there is no memory.
-  explicit CodeCache(CodePool* pool);
+  /// `records`: bytes of each region's memory that are not for code.
+  explicit CodeCache(CodePool* pool, usize records = 0);
   ~CodeCache();
   CodeCache(const CodeCache&) = delete;
   CodeCache& operator=(const CodeCache&) = delete;
@@ -24,14 +28,16 @@ class CodeCache final {
   [[nodiscard]] u8* end() const { return writable_ + cold_floor_; }
   [[nodiscard]] u8* cold_begin() const { return writable_ + cold_used_; }
   [[nodiscard]] u8* cold_end() const { return writable_ + cold_limit_; }
-  /// Bytes that are taken, cold ones by the chunk.
+  /// Bytes that are taken, cold ones by the chunk, records by the region.
   [[nodiscard]] usize in_use() const {
-    return kept_ + held_ * region_size_ - (cold_floor_ - used_);
+    return pool_ ? kept_ + held_ * pool_->region_bytes() - (cold_floor_ - used_) : 0;
   }
   /// Takes what was written from begin() on.
   void commit(usize bytes, usize cold_bytes = 0) {
+    touch(used_, bytes);
+    touch(cold_used_, cold_bytes);
     used_ += (bytes + 15) & ~usize{15};
-    cold_used_ += cold_bytes;
+    cold_used_ += (cold_bytes + 7) & ~usize{7};
   }
   /// What was committed up to now stays; regions begin behind it. Called once.
   void keep();
@@ -63,14 +69,30 @@ class CodeCache final {
   [[nodiscard]] u8* writable(const u8* executable) const {
     return writable_ + (executable - executable_);
   }
-  [[nodiscard]] usize offset(const u8* executable) const {
-    return static_cast<usize>(executable - executable_);
+  [[nodiscard]] const u8* at(u32 place) const { return executable_ + place; }
+  /// Where to write `bytes` of committed code.
+  [[nodiscard]] u8* change(u32 place, usize bytes) {
+    touch(place, bytes);
+    return writable_ + place;
+  }
+  [[nodiscard]] u32 offset(const u8* executable) const {
+    return static_cast<u32>(executable - executable_);
   }
 
   /// True when `pc` lies in any translated code of the process. Async-signal-safe.
   [[nodiscard]] static bool contains(u64 pc);
 
  private:
+  void touch(usize place, usize bytes) {
+    for (usize page = place >> page_shift; bytes && page <= (place + bytes - 1) >> page_shift; ++page) {
+      if (touched_[page]) continue;
+      touched_[page] = true;
+      ++count_touched_;
+    }
+    if (count_touched_ > most_touched_) [[unlikely]] let_go();
+  }
+  void let_go();
+
   CodePool* const pool_;
   UniqueFd fd_;
   u8* writable_ = nullptr;
@@ -79,8 +101,12 @@ class CodeCache final {
   static constexpr usize cold_chunk = 32 << 10;
   /// More than any block's code needs.
   static constexpr usize cold_reserve = 8 << 10, hot_reserve = 16 << 10;
+  const usize code_bytes_;  ///< of a region
+  const usize most_touched_;  ///< pages of the writable mapping that may be resident
   usize size_, used_ = 0;
   usize kept_ = 0, region_size_ = size_, region_ = 0, held_ = 1;
+  std::vector<bool> touched_;  ///< pages of the writable mapping
+  usize count_touched_ = 0;
   usize cold_floor_ = size_;                     ///< cold chunks of the region lie from here on
   usize cold_used_ = size_, cold_limit_ = size_; ///< of the chunk in use
 };

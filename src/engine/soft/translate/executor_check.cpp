@@ -1,5 +1,7 @@
 #include "engine/soft/translate/executor_check.hpp"
 
+#include <algorithm>
+
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 
@@ -27,13 +29,13 @@ Step ExecutorCheck::run(Block& block) {
   Translator& translator = cpu_.translator_;
   block_ = &block;
   start_rip_ = cpu_.rip;
-  const Translator::Translation* t = translator.entered();
-  code_ = t->code;
+  const Translation* t = translator.entered();
+  code_ = translator.code_of(*t);
   code_bytes_ = t->bytes;
+  copy_insns(block);
   insns_.clear();
   for (unsigned n = 0; n < block.count; ++n)
-    insns_.push_back(classify(block.insns[n], block.raw() + block.insns[n].offset,
-                              block.code_size == CodeSize::bits32));
+    insns_.push_back(classify(copies_[n], block.raw() + copies_[n].offset, block.code_size == CodeSize::bits32));
   translator.live_before(block, insns_, live_);
   ++blocks;
   begin(0);
@@ -42,8 +44,22 @@ Step ExecutorCheck::run(Block& block) {
   unsigned end = 0;
   const bool left = !translator.left_within();
   if (!left)
-    while (end < block.count && cpu_.rip_of(block.insns[end]) != cpu_.rip) ++end;
+    while (end < block.count && cpu_.rip_of(copies_[end]) != cpu_.rip) ++end;
   return finish(end, left) ? st : cpu_.leave_with(abi::ExitCode::vmx);
+}
+
+/// Then one that ends the block.
+void ExecutorCheck::copy_insns(const Block& block) {
+  const Insn* insns = cpu_.instructions_of(block, copies_.data());
+  if (insns != copies_.data()) std::copy(insns, insns + block.count, copies_.begin());
+  copies_[block.count] = BlockCache::closing(block);
+}
+
+/// Translated code has its own copies.
+unsigned ExecutorCheck::number_of(const Insn& insn) const {
+  unsigned n = 0;
+  while (n < block_->count && copies_[n].offset != insn.offset) ++n;
+  return n;
 }
 
 bool ExecutorCheck::turn_is_over() {
@@ -59,13 +75,13 @@ bool ExecutorCheck::turn_is_over() {
 bool ExecutorCheck::arrive(const Insn& insn) {
   const u8* bytes = block_->raw() + insn.offset;
   if (insn.length == 2 && bytes[0] == 0xf3 && bytes[1] == 0x90) spins_ = true;  // PAUSE
-  if (!open_ || finish(static_cast<unsigned>(&insn - block_->insns), false)) return true;
+  if (!open_ || finish(number_of(insn), false)) return true;
   cpu_.leave_with(abi::ExitCode::vmx);
   return false;
 }
 
 bool ExecutorCheck::trap(const Insn& insn) {
-  const auto n = static_cast<unsigned>(&insn - block_->insns);
+  const auto n = number_of(insn);
   if (open_ && (way_.left || way_.end != n || way_.stopped != Step::fault)) {
     open_ = false;
     save(found_);
@@ -78,7 +94,7 @@ bool ExecutorCheck::trap(const Insn& insn) {
 }
 
 void ExecutorCheck::go_on_behind(const Insn& insn) {
-  begin(static_cast<unsigned>(&insn - block_->insns) + 1);
+  begin(number_of(insn) + 1);
 }
 
 // ---- one segment ----------------------------------------------------------------------------------
@@ -112,7 +128,7 @@ ExecutorCheck::Way ExecutorCheck::interpret(unsigned limit) {
   Way way;
   for (way.end = first_; way.end < limit; ++way.end) {
     if (way.end < insns_.size() && by_handler(insns_[way.end])) break;
-    const Insn& insn = block_->insns[way.end];
+    const Insn& insn = copies_[way.end];
     const Step st = insn.fn(cpu_, insn);
     if (st == Step::next) continue;
     way.left = st == Step::branch;

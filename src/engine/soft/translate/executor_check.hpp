@@ -8,6 +8,7 @@
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/translate/guest_insn.hpp"
 #include "engine/soft/translate/store_journal.hpp"
+#include "engine/soft/translate/translator.hpp"
 
 namespace bhyve::soft {
 
@@ -80,6 +81,8 @@ class ExecutorCheck final {
   };
 
   [[nodiscard]] static bool by_handler(const GuestInsn& g);
+  void copy_insns(const Block& block);
+  [[nodiscard]] unsigned number_of(const Insn& insn) const;
   void begin(unsigned first);
   [[nodiscard]] bool finish(unsigned end, bool left);
   [[nodiscard]] Way interpret(unsigned limit);
@@ -102,6 +105,7 @@ class ExecutorCheck final {
   const u8* code_ = nullptr;
   u32 code_bytes_ = 0;
   u64 start_rip_ = 0;
+  std::array<Insn, Block::max_insns + 1> copies_;  ///< of the block
   std::vector<GuestInsn> insns_;
   Translator::LiveFlags live_{};  ///< flags needed before each; then at the end
   unsigned first_ = 0;     ///< of the segment

@@ -49,7 +49,7 @@ u8 ExecutorCheck::undefined_flags(unsigned end) const {
   };
   unsigned open = 0;
   for (unsigned n = first_; n < end && n < block_->count; ++n) {
-    const Insn& i = block_->insns[n];
+    const Insn& i = copies_[n];
     ZydisDecodedInstruction info;
     if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, nullptr, block_->raw() + i.offset, i.length, &info)) ||
         !info.cpu_flags)
@@ -70,7 +70,7 @@ void ExecutorCheck::report(std::string_view what, unsigned end, bool left) {
 void ExecutorCheck::report_code(unsigned end, bool left) const {
   log_error("guest code at {:#x} (guest-physical {:#x}); * = compared", start_rip_, block_->gpa);
   for (unsigned n = 0; n < block_->count; ++n) {
-    const Insn& i = block_->insns[n];
+    const Insn& i = copies_[n];
     unsigned length;
     const u8* bytes = block_->raw() + i.offset;
     const bool compared = n >= first_ && (left ? n <= way_.end : n < end);

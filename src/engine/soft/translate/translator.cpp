@@ -1,6 +1,5 @@
 #include "engine/soft/translate/translator.hpp"
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 
@@ -16,10 +15,12 @@
 
 namespace bhyve::soft {
 
-Translator::Translator(Cpu& cpu, CodePool* pool) : cpu_(cpu), cache_(pool) {
+Translator::Translator(Cpu& cpu, CodePool* pool)
+    : cpu_(cpu),
+      cache_(pool, pool ? TranslationRecords::bytes_of(pool->region_bytes()) : 0),
+      records_(usable() ? pool->regions() : 0, usable() ? pool->region_bytes() : 0) {
   if (!usable()) return;
   emit_thunks();
-  translations_.resize(cache_.regions());
   emitter_ = std::make_unique<BlockEmitter>(*this);
 }
 
@@ -41,12 +42,12 @@ Step Translator::run() {
     case LeaveCode::poll:
       if (code == static_cast<u32>(LeaveCode::unlinked)) {
         pending_ = t.exit;
-        left_within_ = exits_[t.exit].plain;
+        left_within_ = records_.exit(t.exit).plain;
         ++counters.unlinked;
       } else {
         ++counters.polls;
       }
-      cpu_.rip = pending_rip_ = page + exits_[t.exit].page_offset;
+      cpu_.rip = pending_rip_ = page + records_.exit(t.exit).page_offset;
       cpu_.current_ = nullptr;
       return Step::branch;
     case LeaveCode::jumped: {
@@ -73,12 +74,13 @@ Step Translator::leave_trap() {
   const TranslatedState& t = cpu_.translated;
   Translation* in = containing(t.trap_pc);
   if (!in) __builtin_trap();  // our own bug: thunks do not trap
-  const auto offset = static_cast<u32>(t.trap_pc - reinterpret_cast<u64>(in->code));
+  const auto offset = static_cast<u32>(t.trap_pc - reinterpret_cast<u64>(code_of(*in)));
   unsigned n = 0;
-  while (n + 1 < in->block->count && in->places[n + 1].offset <= offset) ++n;
-  if (in->places[n].flags_live) cpu_.flags = static_cast<PackedFlags>(t.trap_flags);
+  while (n + 1 < in->block->count && records_.place(*in, n + 1).offset <= offset) ++n;
+  if (records_.place(*in, n).flags_live) cpu_.flags = static_cast<PackedFlags>(t.trap_flags);
   cpu_.gpr[17] = cpu_.frame.page + (in->block->gpa & page_mask);
-  const Insn& insn = *(cpu_.current_ = &in->block->insns[n]);
+  const Insn& insn = *(cpu_.current_ = &cpu_.recall(*in->block, n));
+  if (insn.fn == no_stub_room) return cpu_.begin_again(insn);
   if (cpu_.check_ && !cpu_.check_->trap(insn)) return Step::exit;
   constexpr u32 general_protection = 13;
   if (t.trap_number != general_protection || is_replay(insn)) return replay_trapped(cpu_, t.trap_number);
@@ -90,16 +92,22 @@ Step Translator::leave_trap() {
   return Step::branch;
 }
 
-Translator::Translation* Translator::containing(u64 pc) {
+Translation* Translator::containing(u64 pc) {
   const usize region = cache_.region_of(reinterpret_cast<const u8*>(pc));
-  if (region >= translations_.size()) return nullptr;
-  auto& there = translations_[region];
-  auto it = std::upper_bound(
-      there.begin(), there.end(), pc,
-      [](u64 at, const Translation& t) { return at < reinterpret_cast<u64>(t.code); });
-  if (it == there.begin()) return nullptr;
-  --it;
-  return pc < reinterpret_cast<u64>(it->code) + it->bytes ? &*it : nullptr;
+  if (region >= cache_.held()) return nullptr;
+  const u32 place = cache_.offset(reinterpret_cast<const u8*>(pc));
+  u32 first = records_.first(region), end = records_.next(region);
+  while (first < end) {  // in the order of their code
+    const u32 middle = first + (end - first) / 2;
+    Translation& t = records_.at(middle);
+    if (place < t.code)
+      end = middle;
+    else if (place >= t.code + t.bytes)
+      first = middle + 1;
+    else
+      return t.block ? &t : nullptr;
+  }
+  return nullptr;
 }
 
 Block* Translator::find(u64 gpa, CodeSize size) {
@@ -111,7 +119,8 @@ u32 Translator::hot_after(const Block& block) const {
   // A translation costs about as much as this many more executions by the interpreter.
   constexpr u32 patience = 8;
   const u32 after = cpu_.vm().translation.after;
-  return rewritten_[block.gpa >> page_shift & (rewritten_.size() - 1)] ? after * patience : after;
+  const u32 least = rewritten_[block.gpa >> page_shift & (rewritten_.size() - 1)] ? after * patience : after;
+  return least < Block::hottest ? least : u32{Block::hottest};
 }
 
 /// 32-bit code is translated for flat segments, and may run when they are.
@@ -121,22 +130,23 @@ bool Translator::translatable(const Block& block) const {
 
 bool Translator::arrived(Block& block) {
   const bool expected = pending_ != no_exit && pending_rip_ == cpu_.rip;
-  const bool plain = expected && exits_[pending_].plain;
+  const bool plain = expected && records_.exit(pending_).plain;
   Translation*& slot = plain ? block.plain : block.translation;
   if (!slot) {
-    if (++block.heat < hot_after(block) || !block.armed || !translatable(block) ||
+    if (block.heat < Block::hottest) ++block.heat;
+    if (block.heat < hot_after(block) || !block.armed || !translatable(block) ||
         !translate(block, plain))
       return false;
   } else if (!translatable(block)) {
     return false;
   }
   Translation& t = *slot;
-  entry_ = t.code;
+  entry_ = code_of(t);
   entered_ = &t;
   if (expected && pending_ != no_exit && !cpu_.check_) {
-    const Exit& e = exits_[pending_];
-    const bool same_page = (e.from->block->gpa ^ block.gpa) >> page_shift == 0;
-    if (e.tag || (same_page && !e.to)) {
+    const CodeExit& e = records_.exit(pending_);
+    const bool same_page = (records_.from(pending_).block->gpa ^ block.gpa) >> page_shift == 0;
+    if (e.tag || (same_page && !e.link)) {
       cpu_.fpu.park();
       unlink(pending_);
       link(pending_, t);
@@ -146,10 +156,12 @@ bool Translator::arrived(Block& block) {
   const u64 page = cpu_.rip & ~page_mask, key = cpu_.frame.key;
   if (block.crosses()) {  // find_block() looked at the second page, for the plain translation too
     const u64 second = (page + page_size) ^ key;
-    for (const Translation* each : {block.translation, block.plain})
-      if (each) __builtin_memcpy(each->second_page_tag, &second, 8);
+    if (const auto* crossings = records_.on_second_page(block.second().gpa >> page_shift))
+      for (const auto& each : *crossings)
+        if (records_.at(each.translation).block == &block)
+          __builtin_memcpy(cache_.change(each.tag, sizeof second), &second, sizeof second);
   }
-  if (!plain && !cpu_.check_) note_target(cpu_.rip, t.code);
+  if (!plain && !cpu_.check_) note_target(cpu_.rip, entry_);
   return true;
 }
 
@@ -189,35 +201,30 @@ bool Translator::translate(Block& block, bool plain) {
   cpu_.fpu.park();
   const Stopwatch watch(counters.nanoseconds);
   (void)live_in(block);
-  if (!cache_.has_room()) {
+  if (!has_room()) {
     evict();
-    if (!cache_.has_room()) return false;
+    if (!has_room()) return false;
   }
   BlockEmitter& emitter = *emitter_;
   if (!emitter.run(block, plain)) {
-    free_exits_.insert(free_exits_.end(), emitter.exits.begin(), emitter.exits.end());
-    evict();
+    if (emitter.full()) evict();
     return false;
   }
-  Translation& t = translations_[cache_.region()].emplace_back();
+  Translation& t = records_.add(cache_.region(), emitter.exits(), emitter.places);
   t.block = &block;
   t.plain = plain;
-  t.code = cache_.executable(cache_.begin());
-  t.bytes = static_cast<u32>(emitter.bytes());
-  t.places = emitter.places;
-  t.outgoing = emitter.exits;
-  for (const u32 n : t.outgoing) {
-    exits_[n].from = &t;
-    exits_[n].unlinked = cache_.executable(exits_[n].unlinked);
-  }
+  t.code = cache_.offset(cache_.executable(cache_.begin()));
+  t.cold = cache_.offset(cache_.executable(cache_.cold_begin()));
+  t.bytes = static_cast<u16>(emitter.bytes());
   cache_.commit(emitter.bytes(), emitter.cold_bytes());
-  by_page_[block.gpa >> page_shift].push_back(&t);
-  if (block.crosses()) {
-    by_page_[block.gpa2 >> page_shift].push_back(&t);
-    t.second_page_tag = emitter.second_page_tag;
-  }
+  records_.note_on_page(t, block.gpa >> page_shift);
+  if (block.crosses())
+    records_.note_on_second_page(
+        {records_.number_of(t), cache_.offset(cache_.executable(emitter.second_page_tag))},
+        block.second().gpa >> page_shift);
   (plain ? block.plain : block.translation) = &t;
-  if (PerfMap* map = cpu_.vm().perf_map.get()) map->add(t.code, t.bytes, fmt::format("guest_{:x}", cpu_.rip));
+  cpu_.blocks_->translated(block);
+  if (PerfMap* map = cpu_.vm().perf_map.get()) map->add(code_of(t), t.bytes, fmt::format("guest_{:x}", cpu_.rip));
   ++counters.blocks;
   counters.insns += block.count;
   counters.bytes += t.bytes + emitter.cold_bytes();
@@ -225,51 +232,49 @@ bool Translator::translate(Block& block, bool plain) {
   return true;
 }
 
-u32 Translator::new_exit(const Exit& exit) {
-  if (free_exits_.empty()) {
-    exits_.push_back(exit);
-    return static_cast<u32>(exits_.size() - 1);
-  }
-  const u32 n = free_exits_.back();
-  free_exits_.pop_back();
-  exits_[n] = exit;
-  return n;
+void Translator::lead(u32 n, const u8* to) {
+  const Translation& from = records_.from(n);
+  const CodeExit& e = records_.exit(n);
+  HostCode::patch(cache_.change((e.in_cold ? from.cold : from.code) + e.jump, 4), cache_.writable(to));
 }
 
 void Translator::link(u32 n, Translation& to) {
-  Exit& e = exits_[n];
-  e.to = &to;
-  to.incoming.push_back(n);
-  HostCode::patch(e.jump, cache_.writable(to.code));
-  if (e.tag) {
+  records_.link(n, to);
+  lead(n, code_of(to));
+  if (const u16 at = records_.exit(n).tag) {
     const u64 tag = (cpu_.rip & ~page_mask) ^ cpu_.frame.key;
-    __builtin_memcpy(e.tag, &tag, 8);
+    __builtin_memcpy(cache_.change(records_.from(n).cold + at, sizeof tag), &tag, sizeof tag);
   }
   ++counters.links;
 }
 
 void Translator::unlink(u32 n) {
-  Exit& e = exits_[n];
-  if (!e.to) return;
-  std::erase(e.to->incoming, n);
-  e.to = nullptr;
-  HostCode::patch(e.jump, cache_.writable(e.unlinked));
+  if (!records_.exit(n).link) return;
+  records_.unlink(n);
+  lead(n, cache_.at(records_.from(n).cold + records_.exit(n).unlinked));
 }
 
 void Translator::detach(Translation& t) {
-  while (!t.incoming.empty()) unlink(t.incoming.back());
-  for (const u32 n : t.outgoing) unlink(n);
-  if (pending_ != no_exit && exits_[pending_].from == &t) pending_ = no_exit;
-  if (current(t)) (t.plain ? t.block->plain : t.block->translation) = nullptr;
+  while (t.incoming) unlink(records_.link_of(t.incoming).exit);
+  const u32 number = records_.number_of(t);
+  for (unsigned n = 0; n < t.exits; ++n) unlink(TranslationRecords::exit_number(number, n));
+  if (pending_ != no_exit && &records_.from(pending_) == &t) pending_ = no_exit;
+  Block& block = *t.block;
+  (t.plain ? block.plain : block.translation) = nullptr;
+  if (block.crosses()) records_.forget_on_second_page(t, block.second().gpa >> page_shift);
 }
 
-/// Entries of TranslatedState::jumps find a way out in its place.
+/// Entries of TranslatedState::jumps find a way out in its place. It is in no page's list.
 void Translator::kill(Translation& t) {
   detach(t);
-  u8* code = cache_.writable(t.code);
+  Block& block = *t.block;
+  t.block = nullptr;
+  constexpr usize stub_bytes = 32;
+  u8* code = cache_.change(t.code, stub_bytes);
   HostCode c(code, code + t.bytes + 96);
-  c.move_imm(host::s0, t.block->gpa & page_mask);
+  c.move_imm(host::s0, block.gpa & page_mask);
   c.jump(cache_.writable(thunks_.exit_here));
+  cpu_.blocks_->retired(block);
   ++counters.killed;
 }
 
@@ -283,23 +288,27 @@ void Translator::evict() {
 }
 
 void Translator::clear(usize region) {
-  auto& there = translations_[region];
-  if (there.empty()) return;
-  for (Translation& t : there) {
+  const u32 first = records_.first(region), end = records_.next(region);
+  if (first == end) return;
+  for (u32 n = first; n < end; ++n) {
+    Translation& t = records_.at(n);
+    if (!t.block) continue;
     detach(t);
-    free_exits_.insert(free_exits_.end(), t.outgoing.begin(), t.outgoing.end());
-    forget_on_page(t, t.block->gpa >> page_shift);
-    if (t.block->crosses()) forget_on_page(t, t.block->gpa2 >> page_shift);
+    records_.forget_region_on_page(t, t.block->gpa >> page_shift);
+    cpu_.blocks_->retired(*t.block);
   }
-  counters.evicted += there.size();
+  counters.evicted += end - first;
   for (TranslatedState::Jump& jump : cpu_.translated.jumps)
     if (jump.code && cache_.region_of(jump.code) == region) jump = {};
-  there.clear();
+  records_.forget(region);
 }
 
 void Translator::give_back() {
   const usize keep = cache_.keeping();
-  for (usize region = keep; region < cache_.held(); ++region) clear(region);
+  for (usize region = keep; region < cache_.held(); ++region) {
+    clear(region);
+    records_.release(region);
+  }
   if (cache_.region() >= keep) {
     clear(0);
     cache_.enter(0);
@@ -308,38 +317,38 @@ void Translator::give_back() {
   counters.cache_used = cache_.in_use();
 }
 
-void Translator::forget_on_page(const Translation& t, u64 page) {
-  const auto it = by_page_.find(page);
-  if (it == by_page_.end()) return;
-  std::erase(it->second, &t);
-  if (it->second.empty()) by_page_.erase(it);
-}
-
-/// False: it was killed.
-bool Translator::current(const Translation& t) {
-  return (t.plain ? t.block->plain : t.block->translation) == &t;
-}
-
 void Translator::page_written(u64 page) {
-  const auto it = by_page_.find(page);
-  if (it == by_page_.end()) return;
-  for (Translation* t : it->second)
-    if (current(*t)) kill(*t);
+  u32 n = records_.take_page(page);
+  const auto crossings = records_.take_second_page(page);
+  if (n == TranslationRecords::none && crossings.empty()) return;
+  for (const auto& each : crossings) {
+    Translation& t = records_.at(each.translation);
+    const u64 first = t.block->gpa >> page_shift;
+    if (first != page) records_.forget_on_page(t, first);
+    if (first != page) kill(t);
+  }
+  while (n != TranslationRecords::none) {
+    Translation& t = records_.at(n);
+    n = t.next_on_page;
+    kill(t);
+  }
   const usize mark = page & (rewritten_.size() - 1);
   if (!rewritten_[mark] && rewritten_.count() > rewritten_.size() / 4) rewritten_.reset();
   rewritten_.set(mark);
-  by_page_.erase(it);
 }
 
 void Translator::reset() {
-  for (auto& region : translations_) {
-    for (Translation& t : region)
-      if (current(t)) (t.plain ? t.block->plain : t.block->translation) = nullptr;
-    region.clear();
+  for (usize region = 0; usable() && region < cache_.regions(); ++region) {
+    for (u32 n = records_.first(region); n < records_.next(region); ++n) {
+      Translation& t = records_.at(n);
+      if (!t.block) continue;
+      (t.plain ? t.block->plain : t.block->translation) = nullptr;
+      cpu_.blocks_->retired(*t.block);
+    }
+    records_.forget(region);
+    records_.release(region);
   }
-  exits_.clear();
-  free_exits_.clear();
-  by_page_.clear();
+  records_.forget_links_and_pages();
   pending_ = no_exit;
   cpu_.translated.jumps.fill({});
   if (usable()) cache_.reset();
@@ -399,8 +408,10 @@ u8 Translator::live_through(Block& block, unsigned depth) {
   block.live_in = flag::none;
   const i64 start = static_cast<i64>(block.gpa & page_mask);
   std::array<FlagUse, Block::max_insns> uses;
+  Insn buffer[Block::max_insns];
+  const Insn* insns = cpu_.instructions_of(block, buffer);
   for (unsigned n = 0; n < block.count; ++n) {
-    const Insn& i = block.insns[n];
+    const Insn& i = insns[n];
     const GuestInsn g = classify(i, block.raw() + i.offset, block.code_size == CodeSize::bits32);
     FlagUse& use = uses[n] = {};
     use.reads = g.reads, use.writes = g.writes;

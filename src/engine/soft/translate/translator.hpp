@@ -1,14 +1,13 @@
 #pragma once
 #include <array>
 #include <bitset>
-#include <deque>
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "base/types.hpp"
 #include "engine/soft/decode/insn.hpp"
 #include "engine/soft/translate/code_cache.hpp"
+#include "engine/soft/translate/translation_records.hpp"
 
 namespace bhyve::soft {
 
@@ -39,7 +38,6 @@ class Translator final {
   Translator(Cpu& cpu, CodePool* pool);
   ~Translator();
 
-  struct Translation;
   [[nodiscard]] bool usable() const { return cache_.usable(); }
 
   /// Runs the code that arrived() found, at Cpu::rip, until it leaves. As Cpu::execute(): sets
@@ -52,6 +50,8 @@ class Translator final {
   [[nodiscard]] const u8* enter(Block& block);
   /// What run() will enter.
   [[nodiscard]] const Translation* entered() const { return entered_; }
+  [[nodiscard]] const u8* code_of(const Translation& t) const { return cache_.at(t.code); }
+  [[nodiscard]] Translation& translation(u32 number) { return records_.at(number); }
   /// Translated code stood before an instruction of the block when run() ended, with everything before it
   /// done; else it had come to a way out.
   [[nodiscard]] bool left_within() const { return left_within_; }
@@ -63,35 +63,6 @@ class Translator final {
   }
   /// Drops everything: blocks are about to be freed, or keys come again.
   void reset();
-
-  /// Where an instruction's code begins, counted from the block's, and whether the flags are in the
-  /// host's register there.
-  struct Place {
-    u32 offset : 31;
-    u32 flags_live : 1;
-  };
-  /// Where code lies and which exits belong to it.
-  struct Translation {
-    Block* block;
-    bool plain;                    ///< Block::plain, not Block::translation
-    const u8* code;
-    u32 bytes;
-    std::vector<Place> places;     ///< of each instruction's code; then the end
-    std::vector<u32> incoming;     ///< exits that are linked to it
-    std::vector<u32> outgoing;     ///< its own exits
-    /// The instruction crosses a page: 8 bytes that the second page and key are compared with.
-    u8* second_page_tag = nullptr;
-  };
-  /// A way out of a block that leads to a fixed place.
-  struct Exit {
-    u8* jump = nullptr;        ///< rel32 to patch, in the writable mapping
-    u8* tag = nullptr;         ///< 8 bytes that the page and key are compared with; null within a page
-    const u8* unlinked = nullptr;  ///< executable address that `jump` leads to without a link
-    u32 page_offset = 0;       ///< of the target, in its page
-    bool plain = false;        ///< to a plain translation
-    Translation* from = nullptr;
-    Translation* to = nullptr;
-  };
 
   struct Counters {
     u64 blocks = 0, insns = 0, bytes = 0, links = 0, entries = 0, unlinked = 0, jump_misses = 0, resets = 0,
@@ -117,8 +88,8 @@ class Translator final {
   [[nodiscard]] const Thunks& thunks() const { return thunks_; }
   [[nodiscard]] CodeCache& cache() { return cache_; }
   [[nodiscard]] Cpu& cpu() { return cpu_; }
-  [[nodiscard]] u32 new_exit(const Exit& exit);
-  [[nodiscard]] Exit& exit(u32 n) { return exits_[n]; }
+  /// The number of the translation that is being emitted.
+  [[nodiscard]] u32 next_number() const { return records_.next(cache_.region()); }
   /// Offset of a Cpu member from the Cpu.
   template <class T>
   [[nodiscard]] i32 offset(const T& member) const {
@@ -139,6 +110,8 @@ class Translator final {
   void emit_thunks();
   void link(u32 exit, Translation& to);
   void unlink(u32 exit);
+  void lead(u32 exit, const u8* to);
+  [[nodiscard]] bool has_room() { return cache_.has_room() && records_.has_room(cache_.region()); }
   /// Nothing leads to the translation nor from it to another any more, but entries of TranslatedState::jumps.
   void detach(Translation& t);
   void kill(Translation& t);
@@ -146,8 +119,6 @@ class Translator final {
   void evict();
   void clear(usize region);
   void give_back();
-  void forget_on_page(const Translation& t, u64 page);
-  [[nodiscard]] static bool current(const Translation& t);
   void note_target(u64 rip, const u8* code);
   [[nodiscard]] u8 live_through(Block& block, unsigned depth);
   [[nodiscard]] u8 live_at(Block& from, i64 target, unsigned depth);
@@ -158,10 +129,7 @@ class Translator final {
   CodeCache cache_;
   std::unique_ptr<BlockEmitter> emitter_;
   Thunks thunks_{};
-  std::vector<std::deque<Translation>> translations_;  ///< of each region, in the order of their code
-  std::vector<Exit> exits_;
-  std::vector<u32> free_exits_;           ///< places in exits_ whose translation was evicted
-  std::unordered_map<u64, std::vector<Translation*>> by_page_;
+  TranslationRecords records_;
   /// Pages (by the low bits of their number) whose translations were thrown away by a store: what is
   /// there may be gone before a translation has paid for itself.
   std::bitset<16384> rewritten_;

@@ -1,6 +1,7 @@
 #include "engine/soft/translate/translator_helpers.hpp"
 
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/replay/replay.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/translate/executor_check.hpp"
 
@@ -56,39 +57,44 @@ u64 TranslatorHelpers::callout_live(Cpu& cpu, const Insn& insn, u32 descriptor) 
   return result;
 }
 
-u64 TranslatorHelpers::missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor, bool write) {
+u64 TranslatorHelpers::missed(Cpu& cpu, u64 linear, u32 packed, bool write) {
   ++cpu.counters.translated_misses;
-  begin(cpu, insn, descriptor);
-  const unsigned size = descriptor & 0xff;
+  const MissedAccess access(packed);
   const bool live = cpu.fpu.live();
   u64 result = 0;
   // What can be mapped is, quietly; whatever goes wrong the interpreter finds in its own order.
   const u64 cr2 = cpu.s.cr2;
   Cpu::Place place;
-  const mem::Prot access = write ? mem::Prot::write : mem::Prot::read;
+  const mem::Prot kind = write ? mem::Prot::write : mem::Prot::read;
   bool hit = false;
-  if (size != by_handler && cpu.frame.tlb != &cpu.never_hits_ && x86::is_canonical(linear) &&
-      (linear & page_mask) + size <= page_size && cpu.resolve(linear, access, false, place)) {
+  if (access.size != by_handler && cpu.frame.tlb != &cpu.never_hits_ && x86::is_canonical(linear) &&
+      (linear & page_mask) + access.size <= page_size && cpu.resolve(linear, kind, false, place)) {
     const Tlb::Entry& e = cpu.frame.tlb->at(linear);
-    hit = Tlb::hits(write ? e.write : e.read, linear, size);
+    hit = Tlb::hits(write ? e.write : e.read, linear, access.size);
   } else {
     cpu.s.cr2 = cr2;
   }
-  if (!hit) {
-    if (cpu.check_ && !cpu.check_->arrive(insn)) return static_cast<u64>(Step::exit);
-    const Step st = insn.fn(cpu, insn);
-    if (cpu.check_ && st == Step::next) cpu.check_->go_on_behind(insn);
-    result = st == Step::next ? static_cast<u64>(LeaveCode::executed) : go_on(cpu, st);
-  }
+  if (!hit) result = by_interpreter(cpu, access);
   if (live && result <= static_cast<u64>(LeaveCode::executed)) cpu.fpu.unpark();
   return result;
 }
 
-u64 TranslatorHelpers::read_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor) {
-  return missed(cpu, linear, insn, descriptor, false);
+u64 TranslatorHelpers::by_interpreter(Cpu& cpu, const MissedAccess& access) {
+  const Block& block = *cpu.translator_.translation(access.translation).block;
+  const Insn& insn = cpu.recall(block, access.insn);
+  begin(cpu, insn, static_cast<u32>(block.gpa & page_mask) << 8);
+  if (insn.fn == no_stub_room) return static_cast<u64>(cpu.begin_again(insn));
+  if (cpu.check_ && !cpu.check_->arrive(insn)) return static_cast<u64>(Step::exit);
+  const Step st = insn.fn(cpu, insn);
+  if (cpu.check_ && st == Step::next) cpu.check_->go_on_behind(insn);
+  return st == Step::next ? static_cast<u64>(LeaveCode::executed) : go_on(cpu, st);
 }
-u64 TranslatorHelpers::write_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor) {
-  return missed(cpu, linear, insn, descriptor, true);
+
+u64 TranslatorHelpers::read_missed(Cpu& cpu, u64 linear, u32 access) {
+  return missed(cpu, linear, access, false);
+}
+u64 TranslatorHelpers::write_missed(Cpu& cpu, u64 linear, u32 access) {
+  return missed(cpu, linear, access, true);
 }
 
 u64 TranslatorHelpers::jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor) {
@@ -99,7 +105,7 @@ u64 TranslatorHelpers::jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor) {
   const u64 target = page | ((index ^ page >> page_shift) & page_mask);
   if (const Block* b = cpu.blocks_->quick(target); b && (b->translation || cpu.check_)) {
     cpu.translator_.note_target(
-        target, cpu.check_ ? cpu.translator_.thunks().exit_jump : b->translation->code);
+        target, cpu.check_ ? cpu.translator_.thunks().exit_jump : cpu.translator_.code_of(*b->translation));
     f.linear = target;
     return 0;
   }

@@ -14,8 +14,28 @@ enum class LeaveCode : u32 {
   trap,           ///< the host trapped at TranslatedState::trap_pc
 };
 
+/// Which access of which instruction missed, in 32 bits: what translated code pushes.
+struct MissedAccess final {
+  /// Sizes that accesses have. What has none of them is left to the handler.
+  static constexpr u8 sizes[] = {0, 1, 2, 4, 8, 16, 32, 64, 10, 14, 28, 94, 108, 6, 12, 24, 3, 5, 7, 9, 11, 13, 15};
+  static constexpr unsigned size_bits = 5, insn_bits = 5;
+  [[nodiscard]] static u32 pack(u32 translation, unsigned insn, u8 size) {
+    unsigned n = 0;
+    for (unsigned k = 0; k < sizeof sizes; ++k)
+      if (sizes[k] == size) n = k;
+    return translation << (size_bits + insn_bits) | insn << size_bits | n;
+  }
+  explicit MissedAccess(u32 packed)
+      : translation(packed >> (size_bits + insn_bits)),
+        insn(packed >> size_bits & ((1u << insn_bits) - 1)),
+        size(sizes[packed & ((1u << size_bits) - 1)]) {}
+  u32 translation;
+  unsigned insn;
+  u8 size;
+};
+
 /// What translated code calls. `descriptor`: bits 31..8 = the block's offset in its page, 7..0 =
-/// bytes of the access. Run on the Cpu's own stack, with the guest's registers spilled and, maybe,
+/// 0. `access`: a MissedAccess. Run on the Cpu's own stack, with the guest's registers spilled and, maybe,
 /// its vector state live: nothing here may use vector registers.
 ///
 /// They return 0 to go on behind the instruction (or, after a miss, to look again), an address of
@@ -28,8 +48,8 @@ struct TranslatorHelpers final {
   /// The same; the vector state is live after Step::next.
   static u64 callout_live(Cpu& cpu, const Insn& insn, u32 descriptor);
   /// A data access missed the TLB. LeaveCode::executed: the interpreter did the whole instruction.
-  static u64 read_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor);
-  static u64 write_missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor);
+  static u64 read_missed(Cpu& cpu, u64 linear, u32 access);
+  static u64 write_missed(Cpu& cpu, u64 linear, u32 access);
   /// An indirect branch found no code for its target, whose page is in TranslatedFrame::linear and whose
   /// index in `temporary`. 0: it will find it now, the target is in `linear`.
   static u64 jump_missed(Cpu& cpu, const Insn& insn, u32 descriptor);
@@ -52,7 +72,8 @@ struct TranslatorHelpers final {
   static void make_live(Cpu& cpu);
   /// What follows an instruction that came to `step`, other than Step::next.
   static u64 go_on(Cpu& cpu, Step step);
-  static u64 missed(Cpu& cpu, u64 linear, const Insn& insn, u32 descriptor, bool write);
+  static u64 missed(Cpu& cpu, u64 linear, u32 access, bool write);
+  static u64 by_interpreter(Cpu& cpu, const MissedAccess& access);
   static void begin(Cpu& cpu, const Insn& insn, u32 descriptor);
 };
 

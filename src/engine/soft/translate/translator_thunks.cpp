@@ -96,15 +96,14 @@ class Translator::ThunkWriter final {
     return entry;
   }
 
-  /// s0 = linear address, s1 = Insn; pushed: descriptor, return address. Comes back to look again, or
+  /// s0 = linear address; pushed: MissedAccess, return address. Comes back to look again, or
   /// five bytes further when the instruction has been executed.
   const u8* missed(Helper function) {
     const u8* entry = here();
     spill(above);
     c_.store(at(frame_.linear, above), host::s0);
     c_.move(host::rsi, host::s0);
-    c_.move(host::rdx, host::s1);
-    call(function, host::rcx);
+    call(function, host::rdx);
     c_.alu_imm(op::cmp, host::rax, 0, false);
     u8* done = c_.jump_if(cc::ne);
     look_again();
@@ -184,7 +183,7 @@ class Translator::ThunkWriter final {
   HostMem at(const T& member, i32 pushed = 0) {
     return {host::cpu, pushed + t_.offset(member)};
   }
-  /// function(Cpu&, ..., descriptor in `last`)
+  /// function(Cpu&, ..., what was pushed in `last`)
   void call(Helper function, u8 last) {
     c_.lea(host::rdi, {host::cpu, above});
     c_.rm(0x8b, last, {host::cpu, 8}, false);
