@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 
 #include <cstring>
 #include <memory>
@@ -56,6 +57,11 @@ constexpr unsigned long terminal_requests[] = {TCGETS,    TCSETS,    TCSETSW,   
 
 constexpr int own_prctls[] = {PR_SET_NAME, PR_SET_NO_NEW_PRIVS};
 
+// Of processes that are traced: PTRACE_ATTACH and PTRACE_SEIZE would make others so.
+constexpr u64 of_tracers[] = {PTRACE_CONT,        PTRACE_SYSEMU,     PTRACE_GETREGS,   PTRACE_SETREGS,
+                              PTRACE_GETREGSET,   PTRACE_SETREGSET,  PTRACE_GETSIGINFO,
+                              PTRACE_GETEVENTMSG, PTRACE_SETOPTIONS, PTRACE_DETACH};
+
 class Filter final {
  public:
   Filter() : context_(::seccomp_init(SCMP_ACT_ERRNO(EPERM)), ::seccomp_release) {}
@@ -63,8 +69,10 @@ class Filter final {
   void allow(std::span<const int> calls) {
     for (const int call : calls) note(::seccomp_rule_add(context_.get(), SCMP_ACT_ALLOW, call, 0));
   }
-  void allow_if(int call, const scmp_arg_cmp& condition) {
-    note(::seccomp_rule_add_array(context_.get(), SCMP_ACT_ALLOW, call, 1, &condition));
+  template <class... Conditions>
+  void allow_if(int call, const Conditions&... conditions) {
+    const scmp_arg_cmp all[] = {conditions...};
+    note(::seccomp_rule_add_array(context_.get(), SCMP_ACT_ALLOW, call, sizeof...(conditions), all));
   }
   void refuse(int call, int error) {
     note(::seccomp_rule_add(context_.get(), SCMP_ACT_ERRNO(static_cast<u32>(error)), call, 0));
@@ -89,7 +97,7 @@ scmp_arg_cmp masked(unsigned argument, u64 mask, u64 value) {
 }
 scmp_arg_cmp equal(unsigned argument, u64 value) { return {argument, SCMP_CMP_EQ, value, 0}; }
 
-void add_rules(Filter& filter, Confinement kind) {
+void add_rules(Filter& filter, Confinement kind, int traced) {
   filter.allow(on_descriptors);
   filter.allow(on_oneself);
   filter.allow_if(SCMP_SYS(mmap), masked(2, PROT_EXEC, 0));
@@ -98,6 +106,10 @@ void add_rules(Filter& filter, Confinement kind) {
   for (const int option : own_prctls)
     filter.allow_if(SCMP_SYS(prctl), equal(0, static_cast<u64>(option)));
   if (kind == Confinement::worker) return;
+  filter.allow_if(SCMP_SYS(wait4), equal(3, 0));
+  for (const u64 request : of_tracers) filter.allow_if(SCMP_SYS(ptrace), equal(0, request));
+  if (traced) filter.allow_if(SCMP_SYS(ptrace), equal(0, PTRACE_ATTACH), equal(1, static_cast<u64>(traced)));
+  if (kind == Confinement::vcpu) return;
   filter.allow(of_events);
   // Threads, no processes. clone3 has its flags in memory, where no filter sees them: glibc makes do
   // with clone when there is none.
@@ -117,10 +129,10 @@ bool confinement_is_built_in() noexcept {
 #endif
 }
 
-Result<void> confine_this_thread(Confinement kind) {
+Result<void> confine_this_thread(Confinement kind, int traced) {
   if (!confinement_is_built_in()) return {};
   Filter filter;
-  add_rules(filter, kind);
+  add_rules(filter, kind, traced);
   if (const int result = filter.load(); result != 0)
     return fail(-result, "no seccomp filter for a thread: {}; process.seccomp=false runs without",
                 std::strerror(-result));

@@ -5,8 +5,11 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <fcntl.h>
@@ -27,16 +30,18 @@ class ConfinementTest : public testing::Test {
     if (!confinement_is_built_in()) GTEST_SKIP() << "no filters beside a sanitizer";
   }
   /// Runs `check` on a thread of its own kind.
-  static void as(Confinement kind, const std::function<void()>& check) {
+  static void as(Confinement kind, const std::function<void()>& check, int traced = 0) {
     std::thread([&] {
-      const auto confined = confine_this_thread(kind);
+      const auto confined = confine_this_thread(kind, traced);
       ASSERT_TRUE(confined) << confined.error().message;
       check();
     }).join();
   }
 };
 
-constexpr Confinement kinds[] = {Confinement::worker, Confinement::events, Confinement::caller};
+constexpr Confinement kinds[] = {Confinement::worker, Confinement::vcpu, Confinement::events,
+                                 Confinement::caller};
+constexpr Confinement tracers[] = {Confinement::vcpu, Confinement::events, Confinement::caller};
 
 int error_of(long result) { return result < 0 ? errno : 0; }
 
@@ -46,6 +51,27 @@ int error_of_map(int protection) {
   ::munmap(p, 4096);
   return 0;
 }
+
+/// Sleeps until it is killed.
+class Sleeper final {
+ public:
+  Sleeper() : pid_(::fork()) {
+    if (pid_ == 0)
+      for (;;) ::pause();
+  }
+  ~Sleeper() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Sleeper(const Sleeper&) = delete;
+  Sleeper& operator=(const Sleeper&) = delete;
+  [[nodiscard]] pid_t pid() const { return pid_; }
+
+ private:
+  const pid_t pid_;
+};
+
+int error_of_trace(long request, pid_t pid) { return error_of(::syscall(SYS_ptrace, request, pid, nullptr, nullptr)); }
 
 bool can_make_a_thread() {
   try {
@@ -99,8 +125,53 @@ TEST_F(ConfinementTest, OnlyTheCallerOpensFiles) {
     });
 }
 
+TEST_F(ConfinementTest, WorkersTraceNothing) {
+  const Sleeper sleeper;
+  as(
+      Confinement::worker,
+      [&] {
+        EXPECT_EQ(error_of_trace(PTRACE_ATTACH, sleeper.pid()), EPERM);
+        EXPECT_EQ(error_of_trace(PTRACE_CONT, sleeper.pid()), EPERM);
+        EXPECT_EQ(error_of(::syscall(SYS_wait4, sleeper.pid(), nullptr, WNOHANG, nullptr)), EPERM);
+      },
+      sleeper.pid());
+}
+
+TEST_F(ConfinementTest, TracersAttachToTheOneProcessAlone) {
+  for (const Confinement kind : tracers) {
+    const Sleeper ours, other;
+    as(
+        kind,
+        [&] {
+          EXPECT_EQ(error_of_trace(PTRACE_ATTACH, other.pid()), EPERM);
+          EXPECT_EQ(error_of_trace(PTRACE_SEIZE, other.pid()), EPERM);
+          EXPECT_EQ(error_of_trace(PTRACE_SEIZE, ours.pid()), EPERM);
+          EXPECT_EQ(error_of_trace(PTRACE_CONT, other.pid()), ESRCH) << "it is not traced";
+          ASSERT_EQ(error_of_trace(PTRACE_ATTACH, ours.pid()), 0);
+          int status = 0;
+          ASSERT_EQ(::syscall(SYS_wait4, ours.pid(), &status, __WALL, nullptr), ours.pid());
+          EXPECT_TRUE(WIFSTOPPED(status));
+          // Its memory is nobody's, what wait4() writes to `rusage` nobody needs.
+          EXPECT_EQ(error_of_trace(PTRACE_PEEKDATA, ours.pid()), EPERM);
+          EXPECT_EQ(error_of_trace(PTRACE_POKEDATA, ours.pid()), EPERM);
+          EXPECT_EQ(error_of_trace(PTRACE_SECCOMP_GET_FILTER, ours.pid()), EPERM);
+          rusage usage{};
+          EXPECT_EQ(error_of(::syscall(SYS_wait4, ours.pid(), &status, WNOHANG, &usage)), EPERM);
+          EXPECT_EQ(error_of_trace(PTRACE_DETACH, ours.pid()), 0);
+        },
+        ours.pid());
+  }
+}
+
+TEST_F(ConfinementTest, WithoutAProcessToTraceNobodyAttaches) {
+  const Sleeper sleeper;
+  for (const Confinement kind : tracers)
+    as(kind, [&] { EXPECT_EQ(error_of_trace(PTRACE_ATTACH, sleeper.pid()), EPERM); });
+}
+
 TEST_F(ConfinementTest, WorkersMakeNoThreads) {
   as(Confinement::worker, [] { EXPECT_FALSE(can_make_a_thread()); });
+  as(Confinement::vcpu, [] { EXPECT_FALSE(can_make_a_thread()); });
   as(Confinement::events, [] { EXPECT_TRUE(can_make_a_thread()); });
 }
 
