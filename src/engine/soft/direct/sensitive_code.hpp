@@ -1,0 +1,32 @@
+#pragma once
+#include <cstddef>
+
+#include "base/types.hpp"
+
+namespace bhyve::soft {
+
+/// What a page of 64-bit code has that user code may execute, and that would tell it of the host or do what the
+/// guest's processor does not. RDTSC and RDTSCP trap (PR_SET_TSC) and are not looked for.
+enum class Sensitive : u8 {
+  none = 0,
+  cpuid = 1,
+  xstate = 2,  ///< XGETBV, XSAVE, XRSTOR and their kin: they follow the host's XCR0
+  other = 4,   ///< LSL, RDPID, SGDT, VMCALL, INT 80h and others
+};
+[[nodiscard]] constexpr Sensitive operator|(Sensitive a, Sensitive b) {
+  return static_cast<Sensitive>(static_cast<u8>(a) | static_cast<u8>(b));
+}
+[[nodiscard]] constexpr bool has(Sensitive set, Sensitive kind) {
+  return static_cast<u8>(set) & static_cast<u8>(kind);
+}
+
+/// Looks for such instructions. `next` is what follows the page, or nullptr: what may go on there counts as
+/// `other`.
+///
+/// Where such bytes stand, the code before them is decoded from several places on: they are an instruction if
+/// decoding comes to them often enough. So a constant in an operand is none, and who hides one in another
+/// instruction is not found. That protects programs from wrong answers, not the host: what the process that runs
+/// them may do does not depend on it.
+[[nodiscard]] Sensitive find_sensitive(const std::byte* page, const std::byte* next);
+
+}  // namespace bhyve::soft
