@@ -62,6 +62,7 @@ struct CpuConfig final {
   u64 apic_timer_hz = 0;             ///< crystal clock; whole MHz
   std::string executor = "translate";  ///< interp, translate, check: how the soft engine executes
   std::string speculation = "fast";    ///< fast, safe: translated code masks what a failed check would reach
+  std::string direct = "off";          ///< on, off, always: user code runs in processes of its own
   u32 translate_after = 12;          ///< executions that make a block hot
   u64 code_cache = 64 * MiB;         ///< bytes of translated code of all vCPUs together
   bool perf_map = false;             ///< tell perf(1) the names of translated code
@@ -76,6 +77,8 @@ class Engine {
   /// The vCPU starts in power-up state. `client` and the Vmspace outlive it.
   [[nodiscard]] virtual Result<std::unique_ptr<EngineVcpu>> create_vcpu(VcpuId id,
                                                                          Client& client) = 0;
+  /// A process of the engine's that the threads of vCPUs attach to (ptrace), or 0.
+  [[nodiscard]] virtual int traced_process() const noexcept { return 0; }
 };
 
 }  // namespace bhyve::engine

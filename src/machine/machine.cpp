@@ -38,7 +38,7 @@ struct Machine::Parts final {
 /// The threads that are there before the first vCPU's. All code is mapped by now.
 Result<void> Machine::Parts::confine_threads() {
   Result<void> events;
-  loop.post([&] { events = confine_this_thread(Confinement::events); });
+  loop.post([&] { events = confine_this_thread(Confinement::events, vm->engine().traced_process()); });
   loop.sync();
   if (!events) return events;
   std::promise<Result<void>> done;

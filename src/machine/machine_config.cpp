@@ -146,6 +146,8 @@ Result<void> read_switches(const Config& config, MachineConfig& out) {
   reader.read_word("cpu.hypervisor", out.cpu.hypervisor, {"bhyve", "kvm", "none"});
   reader.read_word("cpu.executor", out.cpu.executor, {"interp", "translate", "check"});
   reader.read_word("cpu.speculation", out.cpu.speculation, {"fast", "safe"});
+  out.cpu.direct = "on";
+  reader.read_word("cpu.direct", out.cpu.direct, {"on", "off", "always"});
   reader.read_size("cpu.code_cache", out.cpu.code_cache);
   reader.read("cpu.perf_map", out.cpu.perf_map);
   reader.read("cpu.trace", out.cpu.trace);

@@ -81,7 +81,7 @@ void VcpuThreads::bind_new_thread(VcpuId id) {
 /// False: the vCPU must not run.
 bool VcpuThreads::confine_new_thread(VcpuId id) const {
   if (!confined_) return true;
-  const auto done = confine_this_thread(Confinement::worker);
+  const auto done = confine_this_thread(Confinement::vcpu, vm_.engine().traced_process());
   if (!done) log_error("vCPU {}: {}", id, done.error().message);
   return done.has_value();
 }

@@ -22,6 +22,7 @@
 namespace bhyve::soft {
 
 class BlockCache;
+class DirectExecutor;
 class ExecutorCheck;
 class FormCache;
 class SoftVm;
@@ -237,7 +238,10 @@ class Cpu final {
     return Step::stop;
   }
   /// Asks the run loop to look for interrupts before the next block. Any thread.
-  void request_check() noexcept { frame.poll.store(1, std::memory_order_seq_cst); }
+  void request_check() noexcept {
+    frame.poll.store(1, std::memory_order_seq_cst);
+    if (direct_process_.load(std::memory_order_seq_cst)) [[unlikely]] kick_direct();
+  }
   /// In run(). Any thread.
   [[nodiscard]] bool runs() const { return running_.load(std::memory_order_seq_cst); }
   BusLock::Member bus;  ///< guarded by the lock of SoftVm::bus
@@ -333,6 +337,8 @@ class Cpu final {
   [[nodiscard]] const Translator::Counters& translator_counters() const {
     return translator_.counters;
   }
+  /// nullptr: user code does not run directly.
+  [[nodiscard]] const DirectExecutor* direct() const { return direct_.get(); }
   /// nullptr: what is translated is not checked.
   [[nodiscard]] const ExecutorCheck* check() const { return check_.get(); }
 
@@ -366,6 +372,8 @@ class Cpu final {
   friend class Translator;
   friend class BlockEmitter;
   friend class ExecutorCheck;
+  friend class DirectExecutor;
+  friend class UserMappings;
   friend struct TranslatorHelpers;
   [[nodiscard]] bool read_slow(u64 la, unsigned size, u64& v, x86::Seg seg, bool system);
   [[nodiscard]] bool write_slow(u64 la, unsigned size, u64 v, x86::Seg seg, bool system);
@@ -402,6 +410,10 @@ class Cpu final {
   void trace_event(const Fault& f, EventKind kind, u64 return_rip);
   [[nodiscard]] bool settle(Step st);
   void give_way();
+  void prepare_direct();
+  void kick_direct() noexcept;
+  /// What comes next is user code that runs directly.
+  [[nodiscard]] bool direct_is_next() const;
   void begin_turn();
   void end_turn();
   void sync_world();
@@ -479,6 +491,8 @@ class Cpu final {
   Translator translator_;
   const bool translating_;             ///< hot code is translated
   std::unique_ptr<ExecutorCheck> check_;  ///< when both executors run everything
+  std::unique_ptr<DirectExecutor> direct_;  ///< none: all code is translated or interpreted
+  std::atomic<int> direct_process_{0};      ///< in which user code runs now; read by other threads
   StoreJournal* journal_ = nullptr;    ///< of slow stores while ExecutorCheck interprets
   u64 keys_ = 0;                       ///< mapping keys given out so far
   u64 supervisor_key_ = 0, user_key_ = 0;

@@ -52,9 +52,14 @@ const XsaveLayout& XsaveLayout::host() {
   return layout;
 }
 
+u64 Fpu::host_xcr0() {
+  static const u64 value = read_xcr0();
+  return value;
+}
+
 u64 Fpu::host_components() {
   static const u64 components =
-      read_xcr0() & (x86::xcr0::x87 | x86::xcr0::sse | x86::xcr0::avx | x86::xcr0::avx512);
+      host_xcr0() & (x86::xcr0::x87 | x86::xcr0::sse | x86::xcr0::avx | x86::xcr0::avx512);
   return components;
 }
 
@@ -120,6 +125,20 @@ void Fpu::export_to(std::span<u8> out) {
     if ((bv >> component & 1) && to.offset + to.length <= out.size())
       std::memcpy(out.data() + to.offset, area_.data() + from.offset, from.length);
   }
+}
+
+void Fpu::put_pointers() {
+  if (!(xstate_bv() & bit(0))) return;
+  set_field<u16>(area_.data(), fop_at, fop);
+  set_field<u64>(area_.data(), fip_at, fip);
+  set_field<u64>(area_.data(), fdp_at, fdp);
+}
+
+void Fpu::take_pointers() {
+  const bool used = xstate_bv() & bit(0);
+  fop = used ? static_cast<u16>(field<u16>(area_.data(), fop_at) & 0x7ff) : u16{0};
+  fip = used ? field<u64>(area_.data(), fip_at) : 0;
+  fdp = used ? field<u64>(area_.data(), fdp_at) : 0;
 }
 
 /// Takes any bytes: what XRSTOR would refuse is cut away.

@@ -60,10 +60,16 @@ class Fpu final {
   void materialise(unsigned component);
   /// Host components that are saved and loaded (XCR0 of the host, cut to what we know).
   [[nodiscard]] static u64 host_components();
+  /// XCR0 of the host.
+  [[nodiscard]] static u64 host_xcr0();
 
   /// Converts from and to the VcpuState form: Intel's standard layout, FIP/FDP/FOP included.
   void export_to(std::span<u8> intel_area);
   void import_from(std::span<const u8> intel_area);
+
+  /// Bring FIP, FDP and FOP into area(), and out of it again where the guest's own code ran. Parked only.
+  void put_pointers();
+  void take_pointers();
 
   /// FIP, FDP and FOP are the guest's, not those of the replayed host instruction.
   u64 fip = 0, fdp = 0;

@@ -5,6 +5,7 @@
 
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/decode/form_cache.hpp"
+#include "engine/soft/direct/direct_executor.hpp"
 #include "engine/soft/replay/replay.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
@@ -76,6 +77,7 @@ void Cpu::set_rflags(u64 value) {
 }
 
 void Cpu::set_cpl(unsigned cpl) {
+  if (direct_ && (cpl == 3) != (cpl_ == 3)) cpl == 3 ? direct_->left_kernel() : direct_->entered_kernel();
   cpl_ = cpl;
   update_mode();
 }
@@ -213,10 +215,15 @@ void Cpu::flush_tlb(bool keep_global) {
   forget_other_spaces();
   spaces_[space_].pcid = pcid();
   new_code_mapping(keep_global);
+  if (direct_) {
+    direct_->flush_all();
+    direct_->address_space(s.cr3);
+  }
 }
 
 void Cpu::flush_tlb_pcid(u64 which) {
   if (which == pcid()) return new_address_space(false);
+  if (direct_) direct_->flush_pcid(which);
   for (unsigned k = 0; k < spaces; ++k) {
     if (spaces_[k].pcid != which) continue;
     spaces_[k].pcid = no_pcid;
@@ -226,6 +233,10 @@ void Cpu::flush_tlb_pcid(u64 which) {
 
 void Cpu::new_address_space(bool keep) {
   const u64 wanted = pcid();
+  if (direct_) {
+    if (!keep) s.cr4 & x86::cr4::pcide ? direct_->flush_pcid(wanted) : direct_->flush_all();
+    direct_->address_space(s.cr3);
+  }
   unsigned k = 0, oldest = 0;
   while (k < spaces && spaces_[k].pcid != wanted) {
     if (spaces_[k].last_used < spaces_[oldest].last_used) oldest = k;
@@ -260,6 +271,7 @@ void Cpu::flush_tlb_page(Gva linear) {
     if (large) t.flush_large(la);
   }
   frame.stack_key = TranslatedFrame::no_stack;
+  if (direct_) direct_->flush_page(la);
   // Most pages that are flushed singly hold data.
   const bool high = la >> 63;
   const bool code = spaces_[space_].code[la >> 18 & 63] >> (la >> page_shift & 63) & 1;
@@ -268,12 +280,14 @@ void Cpu::flush_tlb_page(Gva linear) {
 }
 
 void Cpu::revoke_writes() {
+  if (direct_) direct_->revoke_writes();
   for (Tlb& t : tlbs_) t.flush_writes();
   writers_.fill(0);
   frame.stack_key = TranslatedFrame::no_stack;
 }
 
 void Cpu::revoke_writes(Gpa page) {
+  if (direct_) direct_->revoke_writes(page);
   u32& writer = writers_[page.page_number() & (writers - 1)];
   if (writer == many_writers) return revoke_writes();
   if (writer) tlbs_[(writer - 1) / Tlb::entries].drop_write((writer - 1) % Tlb::entries, page);

@@ -1,5 +1,6 @@
 // The nested walker: guest-physical address -> host, through the EPT entries of the VM's pmap.
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/direct/direct_executor.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 
 namespace bhyve::soft {
@@ -23,6 +24,7 @@ void Cpu::sync_apic_page() {
   apic_page_ = page;
   for (NestedEntry& e : nested_) e = NestedEntry{};
   flush_tlb(false);
+  if (direct_) direct_->memory_changed();
 }
 
 /// Walks the EPT (SDM vol. 3, 28.3.2) with accessed and dirty bits, asks the vmspace on a violation.

@@ -1,6 +1,9 @@
 // The run loop: blocks, events, and what ends run().
+#include <span>
+
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/decode/form_cache.hpp"
+#include "engine/soft/direct/direct_executor.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/translate/executor_check.hpp"
@@ -13,6 +16,7 @@ using engine::Client;
 void Cpu::run(engine::Exit& exit) {
   accept_answer(exit);
   s.halted = false;
+  prepare_direct();
   begin_turn();
   sync_apic_page();
   if (pdptes_stale_) {
@@ -40,12 +44,16 @@ void Cpu::run(engine::Exit& exit) {
           leave_with(step_exits_.mtrap ? abi::ExitCode::mtrap : abi::ExitCode::db);
         break;
       }
+    } else if (direct_is_next()) {
+      current_ = nullptr;
+      st = direct_->run();
     } else {
+      const bool turn = direct_ && direct_->takes_turn();
       Block* b = find_block();
       current_ = nullptr;
       if (!b) {
         st = failed_;
-      } else if (translating_ && translator_.arrived(*b)) {
+      } else if (!turn && translating_ && translator_.arrived(*b)) {
         st = check_ ? check_->run(*b) : translator_.run();
       } else {
         st = b->insns || recall(*b) ? execute(*b) : failed_;
@@ -80,9 +88,25 @@ void Cpu::begin_turn() {
 
 void Cpu::end_turn() {
   running_.store(false, std::memory_order_seq_cst);
+  if (direct_) direct_->rest();
   fpu.park();
   if (vm_.bus.wanted()) [[unlikely]] vm_.bus.left();
   if (check_) vm_.turns.end();
+}
+
+/// Tracing is a thread's affair, and the thread may be another than last time.
+void Cpu::prepare_direct() {
+  if (!vm_.nursery || (direct_ && direct_->is_ours())) return;
+  direct_ = std::make_unique<DirectExecutor>(*this, *vm_.nursery,
+                                             DirectExecutor::Options{vm_.always_direct, model_.tsc_hz()});
+}
+
+void Cpu::kick_direct() noexcept {
+  if (const int process = direct_process_.exchange(0, std::memory_order_seq_cst)) UserProcess::kick(process);
+}
+
+bool Cpu::direct_is_next() const {
+  return cpl_ == 3 && direct_ && direct_->due() && direct_->can_run();
 }
 
 Step Cpu::execute(const Block& b) {
@@ -202,6 +226,7 @@ void Cpu::sync_world() {
     generation_ = generation;
     for (NestedEntry& e : nested_) e = NestedEntry{};
     flush_tlb(false);
+    if (direct_) direct_->memory_changed();
     generation_seen_.store(generation);
   }
   const u64 epoch = vm_.code_epoch();
@@ -257,6 +282,7 @@ bool Cpu::take_event(const Client::Pending& p) {
     const int vector = leave().accept_interrupt(id_);
     if (vector >= 0) {
       ++counters.interrupts;
+      if (direct_ && cpl_ == 3) direct_->interrupted_user();
       ok = deliver({static_cast<x86::Vector>(vector), false, 0}, EventKind::external, rip);
     }
   } else {
@@ -292,6 +318,7 @@ void Cpu::drop_written_code() {
   }
   if (!count) return;
   fpu.park();
+  if (direct_) direct_->code_written(std::span(page.data(), all ? 0 : count));
   if (all) return translator_.reset();
   for (unsigned n = 0; n < count; ++n) translator_.page_written(page[n]);
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/types.hpp"
+#include "engine/soft/direct/user_nursery.hpp"
 #include "engine/soft/replay/stub_arena.hpp"
 #include "engine/soft/runtime/bus_lock.hpp"
 #include "engine/soft/runtime/turns.hpp"
@@ -51,6 +52,8 @@ class SoftVm final : public mem::CodePages::Observer {
   mem::Vmspace& space;
   const std::unique_ptr<CpuModel> model;
   const Translation translation;
+  std::unique_ptr<UserNursery> nursery;  ///< none: no user code runs directly; set before the first vCPU
+  bool always_direct = false;            ///< DirectExecutor::Options; the same
   std::unique_ptr<PerfMap> perf_map;  ///< or none; set before the first vCPU
   std::unique_ptr<ExecutionTrace> trace;  ///< the same
   std::optional<CodePool> code_pool;  ///< none: nothing is translated

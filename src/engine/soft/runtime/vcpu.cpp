@@ -1,5 +1,7 @@
 // State in and out, and the EngineVcpu and Engine around Cpu.
+#include "base/log.hpp"
 #include "engine/soft/cpu.hpp"
+#include "engine/soft/direct/direct_executor.hpp"
 #include "engine/soft/replay/host_traps.hpp"
 #include "engine/soft/runtime/block_cache.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
@@ -213,6 +215,17 @@ void SoftVcpu::statistics(const StatSink& sink) const {
       {"soft: translated code left within REP", step(Step::repeat)},
   };
   for (const auto& [text, value] : rows) sink(text, value);
+  if (const DirectExecutor* direct = cpu_->direct()) {
+    const DirectExecutor::Counters& d = direct->counters;
+    sink("soft: entries into direct execution", relaxed(d.entries));
+    sink("soft: direct execution left for a system call", relaxed(d.syscalls));
+    sink("soft: direct execution left by a trap of the host", relaxed(d.traps));
+    sink("soft: direct execution left to look at events", relaxed(d.kicks));
+    sink("soft: direct execution left to map pages", relaxed(d.fills));
+    sink("soft: direct execution put off", relaxed(d.held));
+    sink("soft: address spaces that began to run directly", relaxed(d.promoted));
+    sink("soft: address spaces that cannot run directly", relaxed(d.refused));
+  }
   if (const ExecutorCheck* check = cpu_->check()) {
     sink("soft: blocks checked", relaxed(check->blocks));
     sink("soft: segments checked", relaxed(check->segments));
@@ -224,12 +237,17 @@ class SoftEngine final : public engine::Engine {
  public:
   SoftEngine(mem::Vmspace& space, std::unique_ptr<CpuModel> model, u32 vcpus,
              const SoftVm::Translation& how, std::unique_ptr<PerfMap> perf_map,
-             std::unique_ptr<ExecutionTrace> trace)
+             std::unique_ptr<ExecutionTrace> trace, std::unique_ptr<UserNursery> nursery, bool always)
       : vm_(space, std::move(model), vcpus, how), vcpus_(vcpus) {
+    vm_.nursery = std::move(nursery);
+    vm_.always_direct = always;
     vm_.perf_map = std::move(perf_map);
     vm_.trace = std::move(trace);
   }
   [[nodiscard]] std::string_view name() const override { return "soft"; }
+  [[nodiscard]] int traced_process() const noexcept override {
+    return vm_.nursery ? vm_.nursery->pid() : 0;
+  }
   [[nodiscard]] Result<std::unique_ptr<engine::EngineVcpu>> create_vcpu(
       VcpuId id, engine::Client& client) override {
     if (id >= vcpus_) return fail(EINVAL, "vcpu {} is beyond the VM's {} vCPUs", id, vcpus_);
@@ -253,20 +271,30 @@ Result<std::unique_ptr<engine::Engine>> make_soft_engine(mem::Vmspace& space,
   how.after = config.translate_after;
   how.mask = config.speculation == "safe";
   how.check = config.executor == "check";
+  std::unique_ptr<UserNursery> nursery;
+  if (config.direct != "off" && config.executor == "translate") {
+    if (auto made = UserNursery::create(space.ram_fd(), vcpus))
+      nursery = std::move(*made);
+    else if (config.direct == "always")
+      return tl::make_unexpected(made.error());
+    else
+      trace(Log::cpu, "user code is translated: {}", made.error().message);
+  }
   std::unique_ptr<PerfMap> perf_map;
   if (config.perf_map) {
     auto made = PerfMap::create();
     if (!made) return tl::make_unexpected(made.error());
     perf_map = std::move(*made);
   }
-  std::unique_ptr<ExecutionTrace> trace;
+  std::unique_ptr<ExecutionTrace> execution_trace;
   if (!config.trace.empty()) {
     auto made = ExecutionTrace::create(config.trace);
     if (!made) return tl::make_unexpected(made.error());
-    trace = std::move(*made);
+    execution_trace = std::move(*made);
   }
   return std::make_unique<SoftEngine>(space, std::move(*model), vcpus, how, std::move(perf_map),
-                                      std::move(trace));
+                                      std::move(execution_trace), std::move(nursery),
+                                      config.direct == "always");
 }
 
 }  // namespace bhyve::soft

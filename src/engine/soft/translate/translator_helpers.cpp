@@ -25,7 +25,7 @@ u64 TranslatorHelpers::go_on(Cpu& cpu, Step step) {
   if (step == Step::stop) (void)cpu.settle(step);
   const auto leave = static_cast<u64>(Step::branch);
   if (cpu.check_ || cpu.frame.poll.load(std::memory_order_relaxed) || cpu.slow_ || cpu.s.interrupt_shadow ||
-      cpu.resume_single_)
+      cpu.resume_single_ || cpu.direct_is_next())
     return leave;
   Block* block = cpu.find_block();
   if (!block) return leave;  // the run loop meets the fault again

@@ -1,0 +1,340 @@
+#include "engine/soft/direct/direct_executor.hpp"
+
+#include <algorithm>
+#include <csignal>
+
+#include "base/log.hpp"
+
+#include "engine/soft/cpu.hpp"
+#include "engine/soft/runtime/soft_vm.hpp"
+#include "engine/soft/system/descriptor.hpp"
+
+namespace bhyve::soft {
+
+namespace rfl = x86::rflags;
+using x86::Seg;
+using x86::Segment;
+
+namespace {
+
+// What Linux gives its user code, and the host's kernel too: other selectors would be seen.
+constexpr u16 user_cs = 0x33, user_ss = 0x2b;
+constexpr unsigned samples_needed = 2;
+constexpr u64 single_step = bit(14);  // DR6.BS
+u64 host_ticks() { return __builtin_ia32_rdtsc(); }
+
+}  // namespace
+
+DirectExecutor::DirectExecutor(Cpu& cpu, UserNursery& nursery, const Options& options)
+    : cpu_(cpu), nursery_(nursery), options_(options) {
+  spaces_.reserve(spaces_most);
+  address_space(cpu.s.cr3);
+}
+
+DirectExecutor::~DirectExecutor() = default;
+
+// ---- which address spaces ------------------------------------------------------------------------
+
+DirectExecutor::Candidate& DirectExecutor::candidate() {
+  const u64 cr3 = cpu_.s.cr3, fs_base = cpu_.s.seg[static_cast<u8>(Seg::fs)].base;
+  Candidate* oldest = &candidates_[0];
+  for (Candidate& each : candidates_) {
+    if (each.cr3 == cr3 && each.fs_base == fs_base) return each;
+    if (each.last_seen < oldest->last_seen) oldest = &each;
+  }
+  *oldest = {};
+  oldest->cr3 = cr3;
+  oldest->fs_base = fs_base;
+  return *oldest;
+}
+
+ExecutorChoice::Scale DirectExecutor::scale() const {
+  const u64 hz = options_.tsc_hz ? options_.tsc_hz : 2'000'000'000;
+  const u64 millisecond = hz / 1000;
+  return {2 * millisecond, millisecond / 4, 4 * millisecond, 40 * millisecond};
+}
+
+void DirectExecutor::interrupted_user() {
+  const u64 now = host_ticks();
+  if (current_) return current_->choice.goes_on(now - user_since_);
+  if (!can_run()) return;
+  Candidate& it = candidate();
+  constexpr u64 forgotten = 1'000'000'000;  // ticks: some tenths of a second
+  if (now - it.last_seen > forgotten) it.samples = 0;
+  it.last_seen = now;
+  if (!it.refused && ++it.samples >= samples_needed) promote(cpu_.s.cr3);
+}
+
+void DirectExecutor::address_space(u64 cr3) {
+  current_ = nullptr;
+  for (Space& space : spaces_)
+    if (space.cr3 == cr3) current_ = &space;
+  if (current_)
+    current_->last_used = ++clock_;
+  else if (options_.always && !candidate().refused)
+    promote(cr3);
+}
+
+void DirectExecutor::promote(u64 cr3) {
+  Space* space = nullptr;
+  for (Space& each : spaces_)
+    if (each.cr3 == no_space) space = &each;
+  if (!space && spaces_.size() < spaces_most) {
+    cpu_.fpu.park();
+    if (auto made = nursery_.spawn(cpu_.id())) {
+      space = &spaces_.emplace_back();
+      space->process = std::move(*made);
+      space->mappings = std::make_unique<UserMappings>(cpu_, *space->process, options_.always);
+    }
+  }
+  if (!space)
+    for (Space& each : spaces_)
+      if (!space || each.last_used < space->last_used) space = &each;
+  if (!space) return;
+  space->cr3 = cr3;
+  space->mappings->clear();
+  space->last_used = ++clock_;
+  space->choice = ExecutorChoice(scale());
+  user_since_ = host_ticks();
+  elsewhere_ = false;
+  current_ = space;
+  held_ = turn_ = false;
+  fill_ = no_fill;
+  ++counters.promoted;
+}
+
+/// The host, or what the guest has where we have something, does not let it be.
+void DirectExecutor::refuse() {
+  ++counters.refused;
+  candidate().refused = true;
+  current_->mappings->clear();
+  current_->cr3 = no_space;
+  current_ = nullptr;
+}
+
+void DirectExecutor::entered_kernel() {
+  held_ = false;
+  if (!current_) return;
+  const u64 now = host_ticks();
+  current_->choice.ended(now - user_since_, ran_, now);
+}
+
+void DirectExecutor::left_kernel() {
+  ran_ = false;
+  if (!current_) return;
+  user_since_ = host_ticks();
+  elsewhere_ = !options_.always && !current_->choice.is_direct();
+}
+
+// ---- what a TLB is told --------------------------------------------------------------------------
+
+void DirectExecutor::flush_all() {
+  for (Space& space : spaces_) space.mappings->flush();
+}
+
+void DirectExecutor::flush_pcid(u64 pcid) {
+  for (Space& space : spaces_)
+    if ((space.cr3 & x86::cr3::pcid_mask) == pcid) space.mappings->flush();
+}
+
+void DirectExecutor::flush_page(u64 linear) {
+  for (Space& space : spaces_) space.mappings->flush_page(linear);
+}
+
+void DirectExecutor::revoke_writes() {
+  for (Space& space : spaces_) space.mappings->revoke_writes();
+}
+
+void DirectExecutor::revoke_writes(Gpa page) {
+  for (Space& space : spaces_) space.mappings->revoke_writes(page);
+}
+
+void DirectExecutor::code_written(std::span<const u64> pages) {
+  for (Space& space : spaces_) {
+    for (const u64 page : pages) space.mappings->code_written(Gpa(page << page_shift));
+    if (pages.empty()) space.mappings->code_written();
+  }
+}
+
+void DirectExecutor::memory_changed() {
+  for (Space& space : spaces_) space.mappings->clear();
+}
+
+// ---- running -------------------------------------------------------------------------------------
+
+bool DirectExecutor::can_run() const {
+  const auto& s = cpu_.s;
+  constexpr u64 cr0 = x86::cr0::pe | x86::cr0::pg | x86::cr0::wp | x86::cr0::em | x86::cr0::ts;
+  constexpr u64 cr0_wanted = x86::cr0::pe | x86::cr0::pg | x86::cr0::wp;
+  constexpr u64 cr4 = x86::cr4::pae | x86::cr4::osfxsr | x86::cr4::osxmmexcpt | x86::cr4::osxsave |
+                      x86::cr4::fsgsbase;
+  constexpr u64 efer = x86::efer::lma | x86::efer::nxe | x86::efer::sce;
+  // What PTRACE_SETREGS lets be set, and what user code can see of the rest.
+  constexpr u64 settable = rfl::arithmetic | rfl::df | rfl::nt | rfl::ac | rfl::rf;
+  const auto selector = [&s](Seg seg) { return s.seg[static_cast<u8>(seg)].selector; };
+  const auto base = [&s](Seg seg) { return s.seg[static_cast<u8>(seg)].base; };
+  return (s.cr0 & cr0) == cr0_wanted && (s.cr4 & cr4) == cr4 && (s.efer & efer) == efer && cpu_.code64() &&
+         cpu_.cpl_ == 3 && !cpu_.slow_ && !s.interrupt_shadow && !cpu_.resume_single_ &&
+         selector(Seg::cs) == user_cs && selector(Seg::ss) == user_ss &&
+         !(selector(Seg::ds) | selector(Seg::es) | selector(Seg::fs) | selector(Seg::gs)) &&
+         std::max(base(Seg::fs), base(Seg::gs)) < UserProcess::user_end &&
+         (cpu_.sysflags & ~settable) == (rfl::if_ | rfl::fixed1) &&
+         (s.xcr0 & Fpu::host_components()) == Fpu::host_components();
+}
+
+void DirectExecutor::load_registers(user_regs_struct& r) const {
+  const auto& g = cpu_.gpr;
+  r.rax = g[0], r.rcx = g[1], r.rdx = g[2], r.rbx = g[3], r.rsp = g[4], r.rbp = g[5], r.rsi = g[6];
+  r.rdi = g[7], r.r8 = g[8], r.r9 = g[9], r.r10 = g[10], r.r11 = g[11], r.r12 = g[12], r.r13 = g[13];
+  r.r14 = g[14], r.r15 = g[15];
+  r.rip = cpu_.rip;
+  r.eflags = cpu_.rflags() & ~rfl::rf;
+  r.fs_base = cpu_.s.seg[static_cast<u8>(Seg::fs)].base;
+  r.gs_base = cpu_.s.seg[static_cast<u8>(Seg::gs)].base;
+}
+
+Step DirectExecutor::store_registers(const user_regs_struct& r) {
+  auto& g = cpu_.gpr;
+  g[0] = r.rax, g[1] = r.rcx, g[2] = r.rdx, g[3] = r.rbx, g[4] = r.rsp, g[5] = r.rbp, g[6] = r.rsi;
+  g[7] = r.rdi, g[8] = r.r8, g[9] = r.r9, g[10] = r.r10, g[11] = r.r11, g[12] = r.r12, g[13] = r.r13;
+  g[14] = r.r14, g[15] = r.r15;
+  cpu_.rip = r.rip;
+  const auto base = [this](Seg seg, u64 value) {
+    cpu_.s.seg[static_cast<u8>(seg)].base = cpu_.seg_base[static_cast<u8>(seg)] = value;
+  };
+  base(Seg::fs, r.fs_base);
+  base(Seg::gs, r.gs_base);
+  cpu_.frame.stack_key = TranslatedFrame::no_stack;
+  const u64 flags = r.eflags & ~rfl::rf;
+  if ((flags ^ cpu_.rflags()) & ~rfl::arithmetic)
+    cpu_.set_rflags(flags);
+  else
+    cpu_.load_rflags(flags);
+  if (r.cs != user_cs || (r.ds | r.es | r.fs | r.gs)) return load_selectors(r);
+  return Step::branch;
+}
+
+/// User code loaded segment registers, from the host's descriptors: now from the guest's.
+Step DirectExecutor::load_selectors(const user_regs_struct& r) {
+  const Cpu::AllAtOnce whole(cpu_);
+  const std::pair<Seg, u64> data[] = {{Seg::ds, r.ds}, {Seg::es, r.es}, {Seg::fs, r.fs}, {Seg::gs, r.gs}};
+  for (const auto& [seg, selector] : data)
+    if (selector && !cpu_.load_segment(seg, static_cast<u16>(selector))) return cpu_.failed();
+  if (r.cs == user_cs) return Step::branch;
+  Descriptor d;
+  if (!read_descriptor(cpu_, static_cast<u16>(r.cs), d, x86::Vector::gp)) return cpu_.failed();
+  if (!d.code() || !d.present()) return cpu_.raise(x86::Vector::gp, selector_error(static_cast<u16>(r.cs)));
+  commit_code(cpu_, d.cache(static_cast<u16>(r.cs)), 3, r.rip);
+  return Step::branch;
+}
+
+Step DirectExecutor::run() {
+  Space& space = *current_;
+  cpu_.fpu.park();
+  if (pin_.is_old()) pin_.release();
+  pin_.hold(space.process->pid());
+  space.mappings->update();
+  if (space.mappings->vanished() && !options_.always) {
+    space.cr3 = no_space;
+    current_ = nullptr;
+    return Step::branch;
+  }
+  if (fill_ != no_fill) {
+    ++counters.fills;
+    if (!space.mappings->fill(fill_, fill_executes_, options_.always || space.choice.turns_are_long())) held_ = true;
+    fill_ = no_fill;
+    space.mappings->update();  // pages that are executable now were perhaps writable
+  }
+  if (space.mappings->collides() || !space.process->apply()) {
+    refuse();
+    return Step::branch;
+  }
+  if (held_) {
+    ++counters.held;
+    return Step::branch;
+  }
+  Fpu& fpu = cpu_.fpu;
+  fpu.materialise(1);  // the host's kernel takes MXCSR from there
+  fpu.put_pointers();
+  user_regs_struct registers{};
+  load_registers(registers);
+  ++counters.entries;
+  ran_ = true;
+  cpu_.direct_process_.store(space.process->pid(), std::memory_order_seq_cst);
+  if (cpu_.frame.poll.load(std::memory_order_seq_cst)) {
+    cpu_.direct_process_.store(0, std::memory_order_relaxed);
+    return Step::branch;
+  }
+  const UserProcess::Stop stop =
+      space.process->run(registers, fpu.area(), XsaveLayout::host().size);
+  cpu_.direct_process_.store(0, std::memory_order_relaxed);
+  if (stop.why == UserProcess::Why::lost) return failed();
+  fpu.take_pointers();
+  const Step st = store_registers(registers);
+  if (st != Step::branch) return st;
+  return stopped(stop);
+}
+
+Step DirectExecutor::stopped(const UserProcess::Stop& stop) {
+  switch (stop.why) {
+    case UserProcess::Why::kicked: ++counters.kicks; break;
+    case UserProcess::Why::syscall:
+      ++counters.syscalls;
+      cpu_.rip -= 2;  // SYSCALL or INT 80h
+      turn_ = true;
+      break;
+    case UserProcess::Why::signal:
+      ++counters.traps;
+      turn_ = true;
+      trapped(stop);
+      break;
+    case UserProcess::Why::lost: break;
+  }
+  return Step::branch;
+}
+
+/// Where the host's exception was a trap, the instruction is behind us: it is the interpreter's to raise its own.
+void DirectExecutor::trapped(const UserProcess::Stop& stop) {
+  constexpr int general_protection = SI_KERNEL;
+  if (stop.signal == SIGTRAP) return debug_trapped(stop.code);
+  if (stop.signal != SIGSEGV) return;
+  if (stop.code != general_protection)
+    note_fill(stop.address);
+  else if (preceded_by(0xcd, 0x04))
+    cpu_.rip -= 2;  // INT 4: the host lets users call it
+}
+
+void DirectExecutor::note_fill(u64 address) {
+  constexpr u64 longest_instruction = 15;
+  fill_ = address;
+  fill_executes_ = address - cpu_.rip <= longest_instruction;
+}
+
+void DirectExecutor::debug_trapped(int code) {
+  if (code == TRAP_TRACE) {  // TF, which user code set
+    turn_ = false;
+    cpu_.add_debug_trap(single_step);
+  } else if (code == SI_KERNEL) {  // INT3, in one of its forms
+    cpu_.rip -= preceded_by(0xcd, 0x03) ? 2 : 1;
+  } else {
+    cpu_.rip -= 1;  // INT1
+  }
+}
+
+bool DirectExecutor::preceded_by(u8 first, u8 second) const {
+  const u64 cr2 = cpu_.s.cr2;
+  u8 a = 0, b = 0;
+  const Cpu::AllAtOnce whole(cpu_);
+  const bool read = cpu_.read(cpu_.rip - 2, a, Seg::ds) && cpu_.read(cpu_.rip - 1, b, Seg::ds);
+  cpu_.s.cr2 = cr2;
+  return read && a == first && b == second;
+}
+
+/// The process is gone, and the guest's registers with it: somebody killed it. That ends the VM.
+Step DirectExecutor::failed() {
+  current_ = nullptr;
+  log_error("vCPU {}: the process of its user code is gone", cpu_.id());
+  return cpu_.leave_with(abi::ExitCode::vmx);
+}
+
+}  // namespace bhyve::soft

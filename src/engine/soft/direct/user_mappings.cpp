@@ -1,0 +1,307 @@
+#include "engine/soft/direct/user_mappings.hpp"
+
+#include <algorithm>
+
+#include "engine/soft/cpu.hpp"
+#include "engine/soft/direct/sensitive_code.hpp"
+#include "engine/soft/runtime/soft_vm.hpp"
+#include "mem/ram_access.hpp"
+
+namespace bhyve::soft {
+
+namespace {
+
+// A page-table entry (SDM vol. 3, tables 4-14 to 4-20).
+enum Pte : u64 { pte_p = 1, pte_w = 2, pte_u = 4, pte_a = 32, pte_d = 64, pte_ps = 128 };
+constexpr u64 pte_nx = bit(63);
+constexpr u64 frame = 0x000f'ffff'ffff'f000;
+
+}  // namespace
+
+/// Host address of guest RAM that the nested tables have with `need` and all marks set; nothing is faulted in
+/// and nothing marked. nullptr: not so, or not RAM.
+const std::byte* UserMappings::ram(Gpa gpa, u64 need) const {
+  namespace ept = x86::ept;
+  if (gpa.value() >> 48 || gpa.page().value() == cpu_.apic_page_) return nullptr;
+  mem::Vmspace& space = cpu_.vm().space;
+  const pmap::FrameArena& arena = space.arena();
+  const bool marks = space.pmap().ad_bits();
+  ArenaAddr table = space.pmap().root();
+  for (int level = 3; level >= 0; --level) {
+    const unsigned shift = page_shift + 9 * static_cast<unsigned>(level);
+    const auto* slot = reinterpret_cast<const u64*>(arena.host(table)) + (gpa.value() >> shift & 511);
+    const u64 entry = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+    const bool leaf = level == 0 || (level < 3 && (entry & ept::ps));
+    const u64 set = need | (marks ? ept::a | (leaf && (need & ept::w) ? ept::d : 0) : 0);
+    if ((entry & set) != set) return nullptr;
+    table = ArenaAddr(entry & ept::frame);
+    if (!leaf) continue;
+    const u64 span = bit(shift) - 1;
+    const ArenaAddr at((entry & ept::frame & ~span) | (gpa.value() & span));
+    // Bank 0 is RAM; its offsets are guest-physical addresses.
+    return at.value() == gpa.value() ? arena.host(at) : nullptr;
+  }
+  return nullptr;
+}
+
+bool UserMappings::is_sane(u64 entry, u64 needed) const {
+  return (entry & needed) == needed && !((entry & frame) >> cpu_.model().physical_bits());
+}
+
+bool UserMappings::find_leaf(u64 linear, Leaf& out, u64 needed) const {
+  out = {nullptr, 0, writable | executable};
+  u64 table = cpu_.s.cr3 & frame;
+  for (unsigned shift = 39; shift >= 21; shift -= 9) {
+    const std::byte* at = ram(Gpa(table), x86::ept::r);
+    if (!at) return false;
+    const u64 entry = mem::ram_load<u64>(at + 8 * (linear >> shift & 511));
+    if (!is_sane(entry, needed) || (shift == 39 && (entry & pte_ps))) return false;
+    if (!(entry & pte_w)) out.rights &= ~writable;
+    if (entry & pte_nx) out.rights &= ~executable;
+    if (entry & pte_ps) {
+      const u64 span = bit(shift) - 1;
+      constexpr u64 pat = bit(12);
+      if (entry & span & frame & ~pat) return false;  // reserved bits
+      out.large = (entry & ~(span & frame)) | (linear & span & ~(region_bytes - 1));
+      return true;
+    }
+    table = entry & frame;
+  }
+  out.table = reinterpret_cast<const u64*>(ram(Gpa(table), x86::ept::r));
+  return out.table != nullptr;
+}
+
+/// What the guest's page tables and the nested ones allow for page n of the region.
+u64 UserMappings::allowed(const Leaf& leaf, unsigned n) const {
+  const u64 entry =
+      leaf.table ? __atomic_load_n(leaf.table + n, __ATOMIC_RELAXED) : leaf.large + n * page_size;
+  if (!is_sane(entry, pte_usable)) return 0;
+  const Gpa gpa(entry & frame);
+  if (!ram(gpa, x86::ept::r)) return 0;
+  u64 rights = leaf.rights;
+  constexpr u64 written = pte_w | pte_d;
+  if ((entry & written) != written || !ram(gpa, x86::ept::r | x86::ept::w)) rights &= ~writable;
+  if (entry & pte_nx || !ram(gpa, x86::ept::r | x86::ept::x)) rights &= ~executable;
+  return gpa.value() | present | rights;
+}
+
+void UserMappings::flush_page(u64 linear) {
+  if (stale_ || !regions_.contains(linear / region_bytes)) return;
+  if (flushed_.size() == flushes_most) return flush();
+  flushed_.push_back(linear);
+}
+
+/// Unmaps pages [first, end) of the region.
+void UserMappings::take(u64 base, Region& region, unsigned first, unsigned end) {
+  process_.unmap(base + first * page_size, u64{end - first} * page_size);
+  std::fill(region.entry.begin() + first, region.entry.begin() + end, 0);
+  ++runs_;
+}
+
+/// Takes away what of pages [first, end) is allowed no longer. No leaf: nothing is.
+void UserMappings::check(u64 base, Region& region, const Leaf* leaf, unsigned first, unsigned end) {
+  unsigned gone = end;  // begin of a run that goes
+  for (unsigned n = first; n < end; ++n) {
+    const u64 had = region.entry[n];
+    const u64 now = had && leaf ? allowed(*leaf, n) : 0;
+    const bool goes = had && ((had & ~now & (present | writable | executable)) || ((had ^ now) & frame));
+    kept_ += had && !goes;
+    if (goes && gone == end) gone = n;
+    if (!goes && gone != end) {
+      take(base, region, gone, n);
+      gone = end;
+    }
+  }
+  if (gone != end) take(base, region, gone, end);
+}
+
+/// Maps pages [first, end), which have entries: as few runs as their frames and rights let be.
+void UserMappings::put(u64 base, Region& region, unsigned first, unsigned end) {
+  for (unsigned n = first; n < end;) {
+    unsigned next = n + 1;
+    while (next < end && region.entry[next] == region.entry[n] + (next - n) * page_size) ++next;
+    const u64 entry = region.entry[n];
+    process_.map(base + n * page_size, u64{next - n} * page_size, entry & frame, entry & writable,
+                 entry & executable);
+    ++runs_;
+    n = next;
+  }
+}
+
+/// Bytes of the page at `linear` near the leaf's region, as the guest's page tables have it; or nullptr.
+const std::byte* UserMappings::code_at(u64 linear, const Leaf& near) const {
+  const auto n = static_cast<unsigned>(linear / page_size % entries);
+  Leaf leaf = near;
+  if (n == 0 && !find_leaf(linear, leaf)) return nullptr;
+  const u64 entry = leaf.table ? __atomic_load_n(leaf.table + n, __ATOMIC_RELAXED) : leaf.large + n * page_size;
+  return entry & pte_p ? ram(Gpa(entry & frame), x86::ept::r) : nullptr;
+}
+
+/// Whether nothing on the page at `linear`, which the leaf has, needs the engine. CPUID can be made to stop the
+/// process, for pages that are executed again and again.
+bool UserMappings::can_execute(u64 linear, const Leaf& leaf, bool may_slow_stops) {
+  Leaf own = leaf;
+  const auto n = static_cast<unsigned>(linear / page_size % entries);
+  const std::byte* next = n + 1 < entries ? code_at(linear + page_size, own) : code_at(linear + page_size, {});
+  const u64 entry = own.table ? __atomic_load_n(own.table + n, __ATOMIC_RELAXED) : own.large + n * page_size;
+  const std::byte* page = ram(Gpa(entry & frame), x86::ept::r);
+  if (!page) return false;
+  const Sensitive found = find_sensitive(page, next);
+  if (has(found, Sensitive::other) ||
+      (has(found, Sensitive::xstate) && cpu_.s.xcr0 != Fpu::host_xcr0()))
+    return false;
+  if (has(found, Sensitive::cpuid) && !faults_cpuid_) {
+    if (!process_.cpuid_can_fault() || !may_slow_stops || ++wanted_cpuid_ < cpuid_patience) return false;
+    process_.let_cpuid_fault();
+    faults_cpuid_ = true;
+  }
+  return true;
+}
+
+bool UserMappings::fill(u64 linear, bool executes, bool may_slow_stops) {
+  if (linear >= UserProcess::user_end) return false;
+  const u64 base = linear & ~(region_bytes - 1);
+  Leaf leaf;
+  if (!find_leaf(base, leaf)) return false;
+  bool added = false;
+  std::unique_ptr<Region>& slot = regions_[linear / region_bytes];
+  if (!slot) slot = std::make_unique<Region>();
+  Region& region = *slot;
+  region.large |= !leaf.table;
+  const u64 window = leaf.table ? around : entries;
+  const auto from = static_cast<unsigned>((linear - base) / page_size & ~(window - 1));
+  unsigned run = from;  // begin of neighbours that are to be mapped
+  const auto finish = [&](unsigned end) {
+    if (run < end) put(base, region, run, end);
+    run = end + 1;
+  };
+  for (unsigned n = from; n < from + window; ++n) {
+    const u64 at = base + n * page_size;
+    u64 entry = allowed(leaf, n);
+    const bool ours = at >= UserProcess::service_begin && at < UserProcess::service_end;
+    if (ours || at >= UserProcess::user_end) entry = 0;
+    u64& had = region.entry[n];
+    const bool is_wanted = at == (linear & ~page_mask);
+    const bool known = had & executable && !((had ^ entry) & frame);
+    if (entry & executable && !known && !can_execute(at, leaf, may_slow_stops && is_wanted)) entry &= ~executable;
+    entry = settle(entry, had, executes, is_wanted);
+    if (!entry || entry == had) {
+      finish(n);
+      continue;
+    }
+    had = entry;
+    if (entry & writable) writable_pages_.set(slot_of(Gpa(entry & frame)));
+    if (entry & executable) executable_pages_.set(slot_of(Gpa(entry & frame)));
+    added |= is_wanted;
+  }
+  finish(from + static_cast<unsigned>(window));
+  return added;
+}
+
+bool UserMappings::is_watched(u64 entry) const {
+  return cpu_.vm().space.code_pages().watched((entry & frame) >> page_shift);
+}
+
+/// From here on nobody writes to the page unnoticed.
+void UserMappings::make_executable(Gpa page) {
+  u32 word = 0;
+  if (!is_watched(page.value())) (void)cpu_.watch_page(page, word);
+}
+
+u64 UserMappings::settle(u64 entry, u64 had, bool executes, bool is_wanted) {
+  const bool runs = entry & executable, writes = entry & writable;
+  if (!writes) {
+    if (runs) make_executable(Gpa(entry & frame));
+    return entry;
+  }
+  const u64 data = entry & ~(is_watched(entry) ? u64{writable} | executable : u64{executable});
+  if (!runs) {
+    if (is_wanted && executes) changes_[entry & frame].tainted = true;
+    return data;
+  }
+  if (!is_wanted) return had && !((had ^ entry) & frame) ? had : data;
+  Changes& changes = changes_[entry & frame];
+  if (!exact_ && !changes.tainted && ++changes.count > changes_most) {
+    // Nobody keeps what was decoded of it.
+    if (is_watched(entry)) cpu_.vm().space.code_pages().written((entry & frame) >> page_shift);
+    return entry | both;
+  }
+  if (!executes) return data;
+  make_executable(Gpa(entry & frame));
+  return entry & ~writable;
+}
+
+/// Pages that began to be watched are written by the engine alone.
+void UserMappings::drop_writes_to_code() {
+  for (auto& [number, region] : regions_)
+    for (unsigned n = 0; n < entries; ++n) {
+      const u64 entry = region->entry[n];
+      if (entry & writable && is_watched(entry)) take(number * region_bytes, *region, n, n + 1);
+    }
+}
+
+/// Code that was written to has to be looked at again.
+void UserMappings::drop_written_code() {
+  for (auto& [number, region] : regions_)
+    for (unsigned n = 0; n < entries; ++n) {
+      const u64 entry = region->entry[n];
+      if (entry & executable && !(entry & both) && !is_watched(entry)) take(number * region_bytes, *region, n, n + 1);
+    }
+}
+
+void UserMappings::check_all() {
+  kept_ = 0;
+  for (auto& [number, region] : regions_) {
+    Leaf leaf;
+    const u64 base = number * region_bytes;
+    check(base, *region, find_leaf(base, leaf) ? &leaf : nullptr, 0, entries);
+  }
+  vanished_ = kept_ == 0 && !regions_.empty();
+}
+
+void UserMappings::check_flushed() {
+  for (const u64 linear : flushed_) {
+    const auto at = regions_.find(linear / region_bytes);
+    if (at == regions_.end()) continue;
+    const u64 base = at->first * region_bytes;
+    if (at->second->large) return check_all();
+    const auto n = static_cast<unsigned>((linear - base) / page_size);
+    Leaf leaf;
+    check(base, *at->second, find_leaf(base, leaf) ? &leaf : nullptr, n, n + 1);
+  }
+}
+
+bool UserMappings::collides() const {
+  Leaf leaf;
+  if (!find_leaf(UserProcess::service_begin, leaf, pte_p)) return false;
+  for (u64 at = UserProcess::service_begin; at < UserProcess::service_end; at += page_size)
+    if (!leaf.table || leaf.table[at / page_size % entries] & pte_p) return true;
+  return false;
+}
+
+void UserMappings::take_all() {
+  regions_.clear();
+  changes_.clear();
+  writable_pages_.reset();
+  executable_pages_.reset();
+  vanished_ = false;
+  runs_ = 0;
+  process_.unmap(0, UserProcess::service_begin);
+  process_.unmap(UserProcess::service_end, UserProcess::user_end - UserProcess::service_end);
+}
+
+void UserMappings::update() {
+  if (clear_ || runs_ > runs_most) {
+    take_all();
+  } else if (stale_) {
+    check_all();
+  } else {
+    check_flushed();
+  }
+  if (code_suspected_) drop_written_code();
+  if (writes_suspected_) drop_writes_to_code();
+  clear_ = stale_ = writes_suspected_ = code_suspected_ = false;
+  flushed_.clear();
+}
+
+}  // namespace bhyve::soft
