@@ -42,6 +42,14 @@ Result<std::unique_ptr<engine::Engine>> make_soft_check(mem::Vmspace& space,
   return soft::make_soft_engine(space, checked, vcpus);
 }
 
+/// User code that can runs directly.
+Result<std::unique_ptr<engine::Engine>> make_soft_direct(mem::Vmspace& space,
+                                                         const engine::CpuConfig& config, u32 vcpus) {
+  engine::CpuConfig direct = config;
+  direct.direct = "always";
+  return soft::make_soft_engine(space, direct, vcpus);
+}
+
 constexpr std::array table{
 #define BHYVE_CONFIGURATION(name, factory) Configuration{name, factory},
 #include "configurations.def"

@@ -16,7 +16,9 @@ import threading
 
 GOOD = 1
 # What tests/engine/configurations.def calls an executor.
-EXECUTOR = {"safe": ("cpu.executor=translate", "-o", "cpu.speculation=safe")}
+EXECUTOR = {"translate": ("cpu.executor=translate", "-o", "cpu.direct=off"),
+            "safe": ("cpu.executor=translate", "-o", "cpu.direct=off", "-o", "cpu.speculation=safe"),
+            "direct": ("cpu.executor=translate", "-o", "cpu.direct=always")}
 SECONDS = 100 * int(os.environ.get("BHYVE_PATIENCE", "1"))
 
 

@@ -97,7 +97,7 @@ SNIPPET(rsp_based, BAD_VA "; mov %rax, %rsp", "mov 16(%rsp), %rcx");
 SNIPPET(ds_kernel, "mov $0x18, %eax", "mov %eax, %ds");
 SNIPPET(es_code, "mov $0x10, %eax", "mov %eax, %es");
 SNIPPET(fs_beyond, "mov $0xfff8, %eax", "mov %eax, %fs");
-SNIPPET(ds_empty, "mov $0x7b, %eax", "mov %eax, %ds");  // where Linux keeps the number of its CPU
+SNIPPET(ds_empty, "mov $0x6b, %eax", "mov %eax, %ds");  // where Linux keeps what programs ask for
 SNIPPET(gs_local, "mov $7, %eax", "mov %eax, %gs");
 SNIPPET(ss_null, "xor %eax, %eax", "mov %eax, %ss");
 SNIPPET(ss_kernel, "mov $0x18, %eax", "mov %eax, %ss");
@@ -134,7 +134,7 @@ static const struct Case {
 #define SS(name) {SNIP(name), VEC_SS, 0, FAULT}
   SS(pop_bad), SS(push_bad), SS(call_ss), SS(ret_ss), SS(rsp_based),
   {SNIP(ds_kernel), VEC_GP, 0x18, FAULT}, {SNIP(es_code), VEC_GP, 0x10, FAULT}, {SNIP(fs_beyond), VEC_GP, 0xfff8, FAULT},
-  {SNIP(ds_empty), VEC_GP, 0x78, FAULT}, {SNIP(gs_local), VEC_GP, 4, FAULT}, {SNIP(ss_kernel), VEC_GP, 0x18, FAULT},
+  {SNIP(ds_empty), VEC_GP, 0x68, FAULT}, {SNIP(gs_local), VEC_GP, 4, FAULT}, {SNIP(ss_kernel), VEC_GP, 0x18, FAULT},
   {SNIP(ss_code), VEC_GP, 0x30, FAULT}, {SNIP(iret_kernel), VEC_GP, 0x10, FAULT}, {SNIP(lret_kernel), VEC_GP, 0x10, FAULT},
   {SNIP(lret_data), VEC_GP, 0x28, FAULT},
 };
