@@ -52,6 +52,23 @@ HALT = b"\xfa\xf4\xeb\xfd"  # CLI; HLT
 RESET = out8(0xCF9, 0x06) + SPIN
 POWER_OFF = out16(0x404, 5 << 10 | 1 << 13) + SPIN
 TRIPLE_FAULT = b"\x0f\x0b"  # UD2 with an empty IDT
+# Goes to user mode under control registers as Linux has them, and counts there for ever.
+USER_SPIN = bytes.fromhex(
+    "bc00f02f00"  # MOV ESP, 2FF000h
+    "bf00002000 31c0 b900060000 f348ab"  # page tables at 200000h: zeros
+    "c7042500002000 27102000 c7042500102000 27202000"  # PML4, PDPT: P W U A
+    "bf00202000 b8e7000000"  # page directory: 64 MiB
+    "488907 0500002000 83c708 3d00000004 72ee"
+    "b800002000 0f22d8"  # CR3
+    "0f20e0 0d20060500 0f22e0"  # CR4: PAE OSFXSR OSXMMEXCPT FSGSBASE OSXSAVE
+    "b80d000000 31c9 0fa2 31c9 0f01d1"  # XCR0: all of CPUID 0Dh
+    "b9800000c0 0f32 0d01080000 0f30"  # EFER: SCE NXE
+    "0f20c0 0d02000100 83e0f3 0f22c0"  # CR0: MP WP, no EM, TS
+    "48b8 48ffc0ebfb000000 4889042500004000 b900004000"  # 400000h: 1: INC RAX; JMP 1b
+    "31c0 8ed8 8ec0 8ee0 8ee8"  # null selectors
+    "488d0516000000 50 666a37 0f011424"  # LGDT of the table below
+    "6a2b 6a00 6802020000 6a33 51 48cf"  # IRETQ to RCX
+    + "00" * 16 + "ffff0000009baf00 ffff00000093cf00" + "00" * 8 + "ffff000000f3cf00 ffff000000fbaf00")
 CONSOLE = ["-s", "0,hostbridge", "-s", "31,lpc", "-l", "com1,stdio"]
 
 

@@ -8,7 +8,8 @@ import socket
 import time
 import unittest
 
-from cli_case import (CONSOLE, HALT, POWER_OFF, RESET, SANITIZED, SPIN, TRIPLE_FAULT, CliCase, say)
+from cli_case import (CONSOLE, HALT, POWER_OFF, RESET, SANITIZED, SPIN, TRIPLE_FAULT, USER_SPIN,
+                      CliCase, say)
 
 
 class LifeCycle(CliCase):
@@ -104,6 +105,101 @@ class LifeCycle(CliCase):
         self.call("bhyvectl", "--vm=vm", "--destroy")
         self.ends(process, 1)
         self.assertEqual(self.vms(), [])
+
+    @staticmethod
+    def status(pid):
+        """The fields of /proc/PID/status; none when there is no such process, or its end only."""
+        try:
+            lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            return {}
+        fields = {key: value.strip() for key, value in (line.split(":", 1) for line in lines)}
+        return {} if fields["State"][0] in "ZX" else fields
+
+    @staticmethod
+    def ticks(pid):
+        """CPU time that a process has spent in user mode."""
+        try:
+            return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11])
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
+
+    def user_processes(self, process):
+        """Processes for user code that a bhyve has, by number: whether each is traced, and whether it computes."""
+        found = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            fields = self.status(entry.name) if entry.name.isdigit() else {}
+            if fields.get("Name") == "guest user" and fields["PPid"] == str(process.pid):
+                found[int(entry.name)] = (fields["TracerPid"] != "0", self.ticks(entry.name) >= 5)
+        return found
+
+    def wait_for(self, condition):
+        deadline = time.monotonic() + 60
+        while not (result := condition()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return result
+
+    def start_user_code(self):
+        """A guest whose user code runs directly: where it does, and all such processes; one sleeps untraced."""
+        process = self.start_guest("-m", "64M", "-o", "cpu.direct=always", code=USER_SPIN)
+
+        def found():
+            every = self.user_processes(process)
+            running = [pid for pid, (traced, computes) in every.items() if traced and computes]
+            return (running[0], list(every)) if running else None
+
+        processes = self.wait_for(found)
+        self.assertTrue(processes)
+        return process, *processes
+
+    def ended(self, pids):
+        return self.wait_for(lambda: not any(self.status(pid) for pid in pids))
+
+    def test_no_process_for_user_code_is_left(self):
+        for end in ("destroy", "kill"):
+            with self.subTest(end=end):
+                process, _, every = self.start_user_code()
+                if end == "kill":
+                    process.kill()
+                    process.wait()
+                self.assertEqual(self.call("bhyvectl", "--vm=vm", "--destroy").returncode, 0)
+                self.ends(process, 1 if end == "destroy" else -signal.SIGKILL)
+                self.assertTrue(self.ended(every))
+                self.assertEqual(self.vms(), [])
+
+    def test_processes_for_user_code_are_filtered(self):
+        process, _, every = self.start_user_code()
+        for pid in every:
+            self.assertEqual(self.status(pid)["Seccomp"], "2")
+            self.assertEqual(self.status(pid)["NoNewPrivs"], "1")
+            self.assertEqual(len(os.listdir(f"/proc/{pid}/fd")), 2)
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
+
+    def test_a_guest_goes_on_without_the_process_that_sleeps(self):
+        process, running, _ = self.start_user_code()
+        sleeping = [pid for pid, (traced, _) in self.user_processes(process).items() if not traced]
+        self.assertEqual(len(sleeping), 1)
+        os.kill(sleeping[0], signal.SIGKILL)
+        self.assertTrue(self.ended(sleeping))
+        self.assertTrue(self.status(running))
+        self.assertEqual(self.call("bhyvectl", "--vm=vm", "--get-rip").returncode, 0)
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
+
+    def test_killed_user_code_ends_the_vm(self):
+        process, running, every = self.start_user_code()
+        os.kill(running, signal.SIGKILL)
+        self.ends(process, 4)
+        self.assertRegex(process.stderr.read(), "the process of its user code is gone")
+        self.assertTrue(self.ended(every))
+        self.assertEqual(self.vms(), [])
+
+    def test_without_direct_execution_there_is_no_such_process(self):
+        process = self.start_guest("-m", "64M", "-o", "cpu.direct=off", code=USER_SPIN)
+        self.assertEqual(self.user_processes(process), {})
+        self.call("bhyvectl", "--vm=vm", "--destroy")
+        self.ends(process, 1)
 
     def test_without_confinement(self):
         process = self.start_guest("-o", "process.seccomp=false")
