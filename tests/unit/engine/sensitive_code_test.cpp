@@ -114,7 +114,28 @@ TEST(SensitiveCodeTest, WhatTellsOfTheHost) {
                             {0x0f, 0x34},                                       // sysenter
                             {0xf3, 0x0f, 0xc7, 0xf8},                           // rdpid rax
                             {0xf3, 0x48, 0x0f, 0xc7, 0xf8},
-                            {0xf3, 0x41, 0x0f, 0xc7, 0xfa}});                   // rdpid r10
+                            {0xf3, 0x41, 0x0f, 0xc7, 0xfa},                     // rdpid r10
+                            {0xcd, 0x80},                                       // int 80h
+                            {0x0f, 0x01, 0x04, 0x24},                           // sgdt [rsp]
+                            {0x0f, 0x01, 0x4c, 0x24, 0x08},                     // sidt [rsp + 8]
+                            {0x0f, 0x01, 0xe0}, {0x48, 0x0f, 0x01, 0xe0},       // smsw
+                            {0x0f, 0x01, 0x20},
+                            {0x0f, 0x00, 0xc0}, {0x0f, 0x00, 0x07},             // sldt
+                            {0x0f, 0x00, 0xc8},                                 // str
+                            {0x0f, 0x00, 0xe1}, {0x0f, 0x00, 0x6c, 0x24, 0x04},  // verr, verw
+                            {0x0f, 0x02, 0xc1}});                               // lar
+}
+
+TEST(SensitiveCodeTest, WhatTheGuestsProcessorHasNot) {
+  expect(Sensitive::other, {{0x0f, 0x01, 0xc1}, {0x0f, 0x01, 0xd9},             // vmcall, vmmcall
+                            {0x0f, 0x01, 0xd4},                                 // vmfunc
+                            {0x0f, 0x01, 0xd5}, {0x0f, 0x01, 0xd6},             // xend, xtest
+                            {0x0f, 0x01, 0xee}, {0x0f, 0x01, 0xef}});           // rdpkru, wrpkru
+}
+
+TEST(SensitiveCodeTest, WhatLoadsSegments) {
+  expect(Sensitive::other, {{0x0f, 0xa1}, {0x0f, 0xa9},                         // pop fs, gs
+                            {0x0f, 0xb2, 0x07}, {0x0f, 0xb4, 0x07}, {0x0f, 0xb5, 0x07}});  // lss, lfs, lgs
 }
 
 TEST(SensitiveCodeTest, KindsAddUp) {
@@ -133,6 +154,9 @@ TEST(SensitiveCodeTest, NeighboursOfTheirOpcodesAreNone) {
                            {0x0f, 0xae, 0x54, 0x24, 0x0c},                      // ldmxcsr
                            {0xf3, 0x48, 0x0f, 0xae, 0xd0},                      // wrfsbase rax
                            {0x0f, 0x01, 0xf9},                                  // rdtscp traps
+                           {0x0f, 0x01, 0xf8}, {0x0f, 0x01, 0x3f},              // swapgs, invlpg: the same
+                           {0x0f, 0xa0}, {0x0f, 0xa3, 0xc1},                    // push fs; bt
+                           {0xcd, 0x03},                                        // int 3
                            {0x0f, 0x31}, {0x0f, 0x05}, {0x0f, 0x0b}});          // rdtsc, syscall, ud2
 }
 
@@ -140,6 +164,8 @@ TEST(SensitiveCodeTest, OperandsOfOtherInstructionsAreNone) {
   expect(Sensitive::none, {{0xb8, 0x0f, 0x03, 0x00, 0x00},                      // mov eax, 30fh
                            {0xba, 0x0f, 0xa2, 0x00, 0x00},                      // mov edx, 0a20fh
                            {0xe8, 0x0f, 0x34, 0x00, 0x00},                      // call +340fh
+                           {0xbe, 0xcd, 0x80, 0x00, 0x00},                      // mov esi, 80cdh
+                           {0x66, 0x3d, 0xcd, 0x80},                            // cmp ax, 80cdh
                            {0x48, 0x8b, 0x05, 0x0f, 0x03, 0x20, 0x00},          // mov rax, [rip + 20030fh]
                            {0x48, 0x8d, 0x3d, 0x10, 0x0f, 0x03, 0x00},          // lea rdi, [rip + 30f10h]
                            {0x81, 0xfa, 0x0f, 0xa2, 0x01, 0x00},                // cmp edx, 1a20fh
@@ -177,6 +203,8 @@ TEST_F(PageEndTest, TheNextPageSaysHowItGoesOn) {
   EXPECT_EQ(find_sensitive(one.data(), Page().put(0, {0x84, 0x10, 0, 0, 0}).data()), Sensitive::none);
   EXPECT_EQ(find_sensitive(two.data(), Page().put(0, {0xd0}).data()), Sensitive::xstate);
   EXPECT_EQ(find_sensitive(two.data(), Page().put(0, {0xf8}).data()), Sensitive::none) << "swapgs";
+  EXPECT_EQ(find_sensitive(ending_in({0xcd}).data(), Page().put(0, {0x80}).data()), Sensitive::other);
+  EXPECT_EQ(find_sensitive(ending_in({0xcd}).data(), Page().put(0, {0x03}).data()), Sensitive::none);
   EXPECT_EQ(find_sensitive(ending_in({0xf3, 0x0f}).data(), Page().put(0, {0xc7, 0xf8}).data()), Sensitive::other);
 }
 
