@@ -108,13 +108,19 @@ void close_all_but(std::array<unsigned, 3> kept) {
   ::syscall(SYS_close_range, next, ~0u, 0);
 }
 
+#if defined(__SANITIZE_THREAD__)
+constexpr int placed = MAP_FIXED;  // it reserves what it does not use
+#else
+constexpr int placed = MAP_FIXED_NOREPLACE;
+#endif
+
 /// The child of create(): one thread with a copy of all of ours.
 [[noreturn]] void become_nursery(int memory, int service, int ready, pid_t parent) {
   const auto require = [](bool done) {
     if (!done) ::syscall(SYS_exit, 1);
   };
   const auto map = [service](u64 at, u64 bytes, int prot, u64 offset) {
-    const long got = ::syscall(SYS_mmap, at, bytes, prot, MAP_SHARED | MAP_FIXED_NOREPLACE, service, offset);
+    const long got = ::syscall(SYS_mmap, at, bytes, prot, MAP_SHARED | placed, service, offset);
     return static_cast<u64>(got) == at;
   };
   constexpr unsigned rseq_bytes = 32, unregister = 1;  // what glibc registers
