@@ -97,11 +97,14 @@ Result<void> VcpuThreads::set_affinity(VcpuId id, std::vector<unsigned> cpus) {
   for (const unsigned cpu : cpus)
     if (!std::binary_search(allowed.begin(), allowed.end(), cpu))
       return fail(EINVAL, "host CPU {} does not exist or is not this process's", cpu);
-  const std::lock_guard lock(mutex_);
-  if (tids_[id] != 0)
-    if (auto ok = set_thread_affinity(tids_[id], cpus.empty() ? allowed : cpus); !ok) return ok;
-  cpusets_[id] = std::move(cpus);
-  return {};
+  // While it runs, an engine may hold the thread on one CPU, and then has it as it was before.
+  Result<void> done;
+  vm_.with_frozen(id, vmm::Vcpu::FreezeAt::any, [&](vmm::Vcpu&) {
+    const std::lock_guard lock(mutex_);
+    if (tids_[id] != 0) done = set_thread_affinity(tids_[id], cpus.empty() ? allowed : cpus);
+    if (done) cpusets_[id] = std::move(cpus);
+  });
+  return done;
 }
 
 void VcpuThreads::leave() {

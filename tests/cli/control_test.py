@@ -9,8 +9,8 @@ import subprocess
 import threading
 import unittest
 
-from cli_case import (BIN, CONSOLE, INT3, POWER_OFF, RESET, SANITIZED, SPIN, TRIPLE_FAULT, CliCase, out8,
-                      say)
+from cli_case import (BIN, CONSOLE, INT3, POWER_OFF, RESET, SANITIZED, SPIN, TRIPLE_FAULT, USER_SPIN, CliCase,
+                      out8, say)
 
 EXAMPLES = pathlib.Path(os.environ["BHYVE_EXAMPLES"])
 
@@ -85,6 +85,18 @@ class Control(CliCase):
         names = {(t / "comm").read_text().strip()
                  for t in pathlib.Path(f"/proc/{process.pid}/task").iterdir()}
         self.assertLessEqual({"vcpu 0", "events", "control", "callout"}, names)
+
+    def test_pinning_outlasts_user_code_that_runs_directly(self):
+        process = self.start_guest("-m", "64M", "-o", "cpu.direct=always", code=USER_SPIN)
+        for _ in range(10):
+            held = self.host_cpus(process, "vcpu 0")  # on one CPU, where its process is, most of the time
+            cpu = min(held)
+            self.ctl(f"--set-pinning={cpu}")
+            self.ctl("--suspend-cpu")  # lets go
+            self.assertEqual(self.host_cpus(process, "vcpu 0"), {cpu})
+            self.ctl("--set-pinning=any")
+            self.assertEqual(self.host_cpus(process, "vcpu 0"), os.sched_getaffinity(0))
+            self.ctl("--resume-cpu", "--cpu=-1")
 
     def test_pinned_vcpu_does_not_migrate(self):
         cpu = min(os.sched_getaffinity(0))
