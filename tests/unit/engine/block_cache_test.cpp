@@ -93,6 +93,25 @@ TEST_F(BlockCacheTest, InstructionsComeBack) {
   EXPECT_EQ(block.second().gpa, 0x1000 + page_size);
 }
 
+TEST_F(BlockCacheTest, WhatGetsItsInstructionsBackStays) {
+  constexpr u64 last = 100'000;
+  for (u64 n = 1; n <= last; ++n) add(n << 8);
+  std::array<Insn, insns_each> insns;
+  unsigned restored = 0;
+  for (u64 n = 1; n <= last; ++n) {  // the oldest first, which are the next to go
+    Block* block = find(n << 8);
+    if (!block || block->insns) continue;
+    insns[0].imm = n;
+    cache->restore(*block, insns.data());
+    ASSERT_EQ(find(n << 8), block);
+    ASSERT_NE(block->insns, nullptr);
+    ASSERT_EQ(block->insns[0].imm, n);
+    ++restored;
+    add((last + n) << 8);  // until there is too much again
+  }
+  EXPECT_GT(restored, 10'000u);
+}
+
 TEST_F(BlockCacheTest, StaleBlocksAreNotFound) {
   Block& block = add(0x1000);
   cache->remember(0x1000, &block);

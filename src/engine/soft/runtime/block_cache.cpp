@@ -43,7 +43,7 @@ usize BlockCache::size_of_insns(const Block& block) { return (block.count + 1) *
 
 Block* BlockCache::make(const Insn* insns, unsigned count, const u8* raw, unsigned bytes, unsigned tail,
                         const BlockSecond* second) {
-  make_room();
+  make_room(nullptr);
   const usize rest = second ? sizeof *second : 0;
   auto* block = new (memory_.take(sizeof(Block) + rest + bytes + tail)) Block{};
   auto* at = reinterpret_cast<u8*>(block + 1);
@@ -103,7 +103,7 @@ void BlockCache::drop_all_insns() {
 }
 
 void BlockCache::restore(Block& block, const Insn* insns) {
-  make_room();
+  make_room(&block);
   give_insns(block, insns);
 }
 
@@ -144,7 +144,7 @@ void BlockCache::forget(const std::vector<Block*>& going) {
     if (jump.block && jump.block->dead) jump = Jump{};
 }
 
-void BlockCache::make_room() {
+void BlockCache::make_room(const Block* kept) {
   // Pieces of sizes that are not wanted any more.
   if (insn_memory_.bytes() > insn_limit_ + insn_limit_ / 2) drop_all_insns();
   while (insn_bytes_ > insn_limit_ && !ring_.empty()) {
@@ -162,7 +162,7 @@ void BlockCache::make_room() {
     queue_.pop_front();
     block.in_queue = false;
     if (block.is_translated() || block.insns) continue;
-    if (block.in_ring) {
+    if (block.in_ring || &block == kept) {
       enqueue(block);
       continue;
     }

@@ -104,7 +104,7 @@ class BlockCache final {
   [[nodiscard]] Block* make(const Insn* insns, unsigned count, const u8* raw, unsigned bytes,
                             unsigned tail, const BlockSecond* second);
   void insert(Block* block);
-  /// Gives the block its instructions back. May free blocks that are not translated.
+  /// Gives the block its instructions back. May free other blocks that are not translated.
   void restore(Block& block, const Insn* insns);
   /// One instruction of a block without them, when it was asked for lately; or nullptr.
   [[nodiscard]] const Insn* recalled(const Block& block, unsigned n) const {
@@ -154,7 +154,8 @@ class BlockCache final {
   void unlink(const Block& block);
   void enqueue(Block& block);
   void forget(const std::vector<Block*>& going);
-  void make_room();
+  /// Frees no memory of `kept`.
+  void make_room(const Block* kept);
 
   const usize limit_, insn_limit_;
   PieceMemory memory_, insn_memory_;
