@@ -231,7 +231,6 @@ Step DirectExecutor::load_selectors(const user_regs_struct& r) {
 Step DirectExecutor::run() {
   Space& space = *current_;
   cpu_.fpu.park();
-  if (pin_.is_old()) pin_.release();
   pin_.hold(space.process->pid());
   space.mappings->update();
   if (space.mappings->vanished() && !options_.always) {

@@ -9,6 +9,7 @@ constexpr u64 old_age = 100'000'000;  // ticks: tens of milliseconds
 }
 
 void HostCpuPin::hold(pid_t process) {
+  if (is_old()) return release();
   if (!held_) {
     cpu_set_t one;
     CPU_ZERO(&one);
@@ -18,7 +19,6 @@ void HostCpuPin::hold(pid_t process) {
     if (::sched_setaffinity(0, sizeof one, &one) != 0) return;
     held_ = true;
     since_ = __rdtsc();
-    if (here != cpu_) process_ = -1;
     cpu_ = here;
   }
   if (process == process_) return;
@@ -31,6 +31,8 @@ void HostCpuPin::hold(pid_t process) {
 void HostCpuPin::release() {
   if (!held_) return;
   held_ = false;
+  if (process_ != -1) ::sched_setaffinity(process_, sizeof before_, &before_);
+  process_ = -1;
   cpu_set_t now;
   // Somebody else may have bound the thread meanwhile.
   if (::sched_getaffinity(0, sizeof now, &now) == 0 && CPU_COUNT(&now) == 1 && CPU_ISSET(cpu_, &now))

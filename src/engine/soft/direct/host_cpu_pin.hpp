@@ -7,19 +7,20 @@
 namespace bhyve::soft {
 
 /// Keeps the calling thread and a process that takes turns with it on one CPU of the host: waking each other
-/// across CPUs costs ten times as much. Let go now and then, so that the host may balance its load.
+/// across CPUs costs ten times as much. Now and then both are free for a turn, so that the host can balance its
+/// load: it may have put two such pairs on one CPU.
 /// Owner: the thread.
 class HostCpuPin final {
  public:
   ~HostCpuPin() { release(); }
-  /// Both run where the thread is from here on.
+  /// The next turn is the process's: both stay where the thread is.
   void hold(pid_t process);
-  /// The thread may run where it might before.
+  /// They may run where the thread might before.
   void release();
-  /// Time for a release() has come.
-  [[nodiscard]] bool is_old() const;
 
  private:
+  [[nodiscard]] bool is_old() const;
+
   bool held_ = false;
   int cpu_ = -1;
   pid_t process_ = -1;  ///< that was last put on `cpu_`

@@ -290,8 +290,14 @@ void UserMappings::take_all() {
   process_.unmap(UserProcess::service_end, UserProcess::user_end - UserProcess::service_end);
 }
 
+usize UserMappings::regions_most() const {
+  constexpr usize sparse = 1024;
+  const mem::Vmspace& space = cpu_.vm().space;
+  return sparse + (space.lowmem() + space.highmem()) / region_bytes * 2;
+}
+
 void UserMappings::update() {
-  if (clear_ || runs_ > runs_most) {
+  if (clear_ || runs_ > runs_most || regions_.size() > regions_most()) {
     take_all();
   } else if (stale_) {
     check_all();

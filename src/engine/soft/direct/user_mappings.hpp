@@ -101,7 +101,9 @@ class UserMappings final {
   static constexpr u64 around = 16;              ///< pages that are filled at once
   static constexpr unsigned cpuid_patience = 4;
   static constexpr usize flushes_most = 64;      ///< pages noted singly
-  static constexpr unsigned runs_most = 24'000;  ///< host mappings; Linux allows 65 530
+  static constexpr unsigned runs_most = 60'000;  ///< host mappings; Linux allows 65 530
+  /// Regions that are known at once: twice those of guest RAM, and what is sparse.
+  [[nodiscard]] usize regions_most() const;
   Cpu& cpu_;
   UserProcess& process_;
   const bool exact_;
