@@ -129,7 +129,6 @@ TEST(SensitiveCodeTest, WhatTellsOfTheHost) {
 TEST(SensitiveCodeTest, WhatTheGuestsProcessorHasNot) {
   expect(Sensitive::other, {{0x0f, 0x01, 0xc1}, {0x0f, 0x01, 0xd9},             // vmcall, vmmcall
                             {0x0f, 0x01, 0xd4},                                 // vmfunc
-                            {0x0f, 0x01, 0xd5}, {0x0f, 0x01, 0xd6},             // xend, xtest
                             {0x0f, 0x01, 0xee}, {0x0f, 0x01, 0xef}});           // rdpkru, wrpkru
 }
 

@@ -91,8 +91,9 @@ void UserMappings::flush_page(u64 linear) {
   flushed_.push_back(linear);
 }
 
-/// Unmaps pages [first, end) of the region.
+/// Unmaps pages [first, end) of the region, and code before them, which may go on there.
 void UserMappings::take(u64 base, Region& region, unsigned first, unsigned end) {
+  if (first > 0 && region.entry[first - 1] & executable) --first;
   process_.unmap(base + first * page_size, u64{end - first} * page_size);
   std::fill(region.entry.begin() + first, region.entry.begin() + end, 0);
   ++runs_;
@@ -128,25 +129,13 @@ void UserMappings::put(u64 base, Region& region, unsigned first, unsigned end) {
   }
 }
 
-/// Bytes of the page at `linear` near the leaf's region, as the guest's page tables have it; or nullptr.
-const std::byte* UserMappings::code_at(u64 linear, const Leaf& near) const {
-  const auto n = static_cast<unsigned>(linear / page_size % entries);
-  Leaf leaf = near;
-  if (n == 0 && !find_leaf(linear, leaf)) return nullptr;
-  const u64 entry = leaf.table ? __atomic_load_n(leaf.table + n, __ATOMIC_RELAXED) : leaf.large + n * page_size;
-  return entry & pte_p ? ram(Gpa(entry & frame), x86::ept::r) : nullptr;
-}
-
-/// Whether nothing on the page at `linear`, which the leaf has, needs the engine. CPUID can be made to stop the
-/// process, for pages that are executed again and again.
-bool UserMappings::can_execute(u64 linear, const Leaf& leaf, bool may_slow_stops) {
-  Leaf own = leaf;
-  const auto n = static_cast<unsigned>(linear / page_size % entries);
-  const std::byte* next = n + 1 < entries ? code_at(linear + page_size, own) : code_at(linear + page_size, {});
-  const u64 entry = own.table ? __atomic_load_n(own.table + n, __ATOMIC_RELAXED) : own.large + n * page_size;
-  const std::byte* page = ram(Gpa(entry & frame), x86::ept::r);
-  if (!page) return false;
-  const Sensitive found = find_sensitive(page, next);
+/// Whether nothing on page n of the region needs the engine. CPUID can be made to stop the process, for pages that
+/// are executed again and again. An instruction that goes on in the next page is looked at if that is executable
+/// here, too: then both go together.
+bool UserMappings::can_execute(const Region& region, unsigned n, u64 entry, bool may_slow_stops) {
+  const u64 after = n + 1 < entries ? region.entry[n + 1] : 0;
+  const std::byte* next = after & executable ? ram(Gpa(after & frame), x86::ept::r) : nullptr;
+  const Sensitive found = find_sensitive(ram(Gpa(entry & frame), x86::ept::r), next);
   if (has(found, Sensitive::other) ||
       (has(found, Sensitive::xstate) && cpu_.s.xcr0 != Fpu::host_xcr0()))
     return false;
@@ -183,7 +172,8 @@ bool UserMappings::fill(u64 linear, bool executes, bool may_slow_stops) {
     u64& had = region.entry[n];
     const bool is_wanted = at == (linear & ~page_mask);
     const bool known = had & executable && !((had ^ entry) & frame);
-    if (entry & executable && !known && !can_execute(at, leaf, may_slow_stops && is_wanted)) entry &= ~executable;
+    if (entry & executable && !known && !can_execute(region, n, entry, may_slow_stops && is_wanted))
+      entry &= ~executable;
     entry = settle(entry, had, executes, is_wanted);
     if (!entry || entry == had) {
       finish(n);

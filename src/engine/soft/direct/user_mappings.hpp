@@ -77,8 +77,7 @@ class UserMappings final {
   };
   [[nodiscard]] bool find_leaf(u64 linear, Leaf& out, u64 needed = pte_usable) const;
   [[nodiscard]] u64 allowed(const Leaf& leaf, unsigned n) const;
-  [[nodiscard]] bool can_execute(u64 linear, const Leaf& leaf, bool may_slow_stops);
-  [[nodiscard]] const std::byte* code_at(u64 linear, const Leaf& leaf) const;
+  [[nodiscard]] bool can_execute(const Region& region, unsigned n, u64 entry, bool may_slow_stops);
   [[nodiscard]] bool is_sane(u64 entry, u64 needed) const;
   [[nodiscard]] const std::byte* ram(Gpa gpa, u64 need) const;
   void check(u64 base, Region& region);
