@@ -152,19 +152,14 @@ bool UserMappings::fill(u64 linear, bool executes, bool may_slow_stops) {
   const u64 base = linear & ~(region_bytes - 1);
   Leaf leaf;
   if (!find_leaf(base, leaf)) return false;
-  bool added = false;
   std::unique_ptr<Region>& slot = regions_[linear / region_bytes];
   if (!slot) slot = std::make_unique<Region>();
   Region& region = *slot;
   region.large |= !leaf.table;
   const u64 window = leaf.table ? around : entries;
   const auto from = static_cast<unsigned>((linear - base) / page_size & ~(window - 1));
-  unsigned run = from;  // begin of neighbours that are to be mapped
-  const auto finish = [&](unsigned end) {
-    if (run < end) put(base, region, run, end);
-    run = end + 1;
-  };
-  for (unsigned n = from; n < from + window; ++n) {
+  std::bitset<entries> changed;
+  for (unsigned n = from + static_cast<unsigned>(window); n-- > from;) {  // code needs to know what follows it
     const u64 at = base + n * page_size;
     u64 entry = allowed(leaf, n);
     const bool ours = at >= UserProcess::service_begin && at < UserProcess::service_end;
@@ -175,17 +170,18 @@ bool UserMappings::fill(u64 linear, bool executes, bool may_slow_stops) {
     if (entry & executable && !known && !can_execute(region, n, entry, may_slow_stops && is_wanted))
       entry &= ~executable;
     entry = settle(entry, had, executes, is_wanted);
-    if (!entry || entry == had) {
-      finish(n);
-      continue;
-    }
+    if (!entry || entry == had) continue;
     had = entry;
+    changed.set(n);
     if (entry & writable) writable_pages_.set(slot_of(Gpa(entry & frame)));
     if (entry & executable) executable_pages_.set(slot_of(Gpa(entry & frame)));
-    added |= is_wanted;
   }
-  finish(from + static_cast<unsigned>(window));
-  return added;
+  for (unsigned n = from; n < from + window; ++n) {
+    const unsigned first = n;
+    while (n < from + window && changed[n]) ++n;
+    if (first < n) put(base, region, first, n);
+  }
+  return changed[(linear - base) / page_size];
 }
 
 bool UserMappings::is_watched(u64 entry) const {
