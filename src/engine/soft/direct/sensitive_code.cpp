@@ -101,6 +101,7 @@ class Sweep final {
     while (behind < opcode_ && is_prefix(at(behind))) ++behind;
     if (behind < opcode_ && at(behind) >> 4 == 4) ++behind;  // REX
     if (behind == opcode_) return Verdict::arrives;
+    if (at(start) == escape && (at(start + 1) == 0x0b || at(start + 1) == 0xa2)) return from(start + 2);  // UD2, CPUID
     Parsed parsed;
     if (!parse(CodeSize::bits64, &bytes_[start - begin_], longest, parsed)) return Verdict::lost;
     return from(start + parsed.length);

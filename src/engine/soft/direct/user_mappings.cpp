@@ -49,7 +49,7 @@ bool UserMappings::is_sane(u64 entry, u64 needed) const {
 }
 
 bool UserMappings::find_leaf(u64 linear, Leaf& out, u64 needed) const {
-  out = {nullptr, 0, writable | executable};
+  out = {nullptr, 0, false, writable | executable};
   u64 table = cpu_.s.cr3 & frame;
   for (unsigned shift = 39; shift >= 21; shift -= 9) {
     const std::byte* at = ram(Gpa(table), x86::ept::r);
@@ -62,6 +62,7 @@ bool UserMappings::find_leaf(u64 linear, Leaf& out, u64 needed) const {
       const u64 span = bit(shift) - 1;
       constexpr u64 pat = bit(12);
       if (entry & span & frame & ~pat) return false;  // reserved bits
+      out.huge = shift == 30;
       out.large = (entry & ~(span & frame)) | (linear & span & ~(region_bytes - 1));
       return true;
     }
@@ -86,6 +87,7 @@ u64 UserMappings::allowed(const Leaf& leaf, unsigned n) const {
 }
 
 void UserMappings::flush_page(u64 linear) {
+  if (huge_) return flush();
   if (stale_ || !regions_.contains(linear / region_bytes)) return;
   if (flushed_.size() == flushes_most) return flush();
   flushed_.push_back(linear);
@@ -156,6 +158,7 @@ bool UserMappings::fill(u64 linear, bool executes, bool may_slow_stops) {
   if (!slot) slot = std::make_unique<Region>();
   Region& region = *slot;
   region.large |= !leaf.table;
+  huge_ |= leaf.huge;
   const u64 window = leaf.table ? around : entries;
   const auto from = static_cast<unsigned>((linear - base) / page_size & ~(window - 1));
   std::bitset<entries> changed;
@@ -270,7 +273,7 @@ void UserMappings::take_all() {
   changes_.clear();
   writable_pages_.reset();
   executable_pages_.reset();
-  vanished_ = false;
+  vanished_ = huge_ = false;
   runs_ = 0;
   process_.unmap(0, UserProcess::service_begin);
   process_.unmap(UserProcess::service_end, UserProcess::user_end - UserProcess::service_end);

@@ -73,6 +73,7 @@ class UserMappings final {
   struct Leaf {
     const u64* table = nullptr;  ///< of 512 entries; or `large`
     u64 large = 0;               ///< entry of a page of 2 MiB, or such a part of a larger one
+    bool huge = false;           ///< that larger one is of 1 GiB
     u64 rights = 0;              ///< what the upper levels allow: writable, executable
   };
   [[nodiscard]] bool find_leaf(u64 linear, Leaf& out, u64 needed = pte_usable) const;
@@ -116,6 +117,7 @@ class UserMappings final {
   };
   std::unordered_map<u64, Changes> changes_;
   bool clear_ = false, stale_ = false, writes_suspected_ = false, code_suspected_ = false, vanished_ = false;
+  bool huge_ = false;          ///< has parts of pages of 1 GiB, which one INVLPG flushes all of
   bool faults_cpuid_ = false;  ///< CPUID stops the process
   unsigned wanted_cpuid_ = 0;  ///< times that a page with CPUID was executed
   u64 kept_ = 0;               ///< pages that a check left
