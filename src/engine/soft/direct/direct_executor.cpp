@@ -21,6 +21,13 @@ namespace {
 constexpr u16 user_cs = 0x33, user_ss = 0x2b;
 constexpr unsigned samples_needed = 2;
 constexpr u64 single_step = bit(14);  // DR6.BS
+/// In the order of their numbers (SDM vol. 2, table 3-1).
+constexpr std::array general_registers{
+    &user_regs_struct::rax, &user_regs_struct::rcx, &user_regs_struct::rdx, &user_regs_struct::rbx,
+    &user_regs_struct::rsp, &user_regs_struct::rbp, &user_regs_struct::rsi, &user_regs_struct::rdi,
+    &user_regs_struct::r8,  &user_regs_struct::r9,  &user_regs_struct::r10, &user_regs_struct::r11,
+    &user_regs_struct::r12, &user_regs_struct::r13, &user_regs_struct::r14, &user_regs_struct::r15};
+
 u64 host_ticks() { return __builtin_ia32_rdtsc(); }
 
 }  // namespace
@@ -183,10 +190,7 @@ bool DirectExecutor::can_run() const {
 }
 
 void DirectExecutor::load_registers(user_regs_struct& r) const {
-  const auto& g = cpu_.gpr;
-  r.rax = g[0], r.rcx = g[1], r.rdx = g[2], r.rbx = g[3], r.rsp = g[4], r.rbp = g[5], r.rsi = g[6];
-  r.rdi = g[7], r.r8 = g[8], r.r9 = g[9], r.r10 = g[10], r.r11 = g[11], r.r12 = g[12], r.r13 = g[13];
-  r.r14 = g[14], r.r15 = g[15];
+  for (unsigned n = 0; n < general_registers.size(); ++n) r.*general_registers[n] = cpu_.gpr[n];
   r.rip = cpu_.rip;
   r.eflags = cpu_.rflags() & ~rfl::rf;
   r.fs_base = cpu_.s.seg[static_cast<u8>(Seg::fs)].base;
@@ -194,10 +198,7 @@ void DirectExecutor::load_registers(user_regs_struct& r) const {
 }
 
 Step DirectExecutor::store_registers(const user_regs_struct& r) {
-  auto& g = cpu_.gpr;
-  g[0] = r.rax, g[1] = r.rcx, g[2] = r.rdx, g[3] = r.rbx, g[4] = r.rsp, g[5] = r.rbp, g[6] = r.rsi;
-  g[7] = r.rdi, g[8] = r.r8, g[9] = r.r9, g[10] = r.r10, g[11] = r.r11, g[12] = r.r12, g[13] = r.r13;
-  g[14] = r.r14, g[15] = r.r15;
+  for (unsigned n = 0; n < general_registers.size(); ++n) cpu_.gpr[n] = r.*general_registers[n];
   cpu_.rip = r.rip;
   const auto base = [this](Seg seg, u64 value) {
     cpu_.s.seg[static_cast<u8>(seg)].base = cpu_.seg_base[static_cast<u8>(seg)] = value;

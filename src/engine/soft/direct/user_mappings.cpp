@@ -220,22 +220,12 @@ u64 UserMappings::settle(u64 entry, u64 had, bool executes, bool is_wanted) {
   return entry & ~writable;
 }
 
-/// Pages that began to be watched are written by the engine alone.
-void UserMappings::drop_writes_to_code() {
+/// Unmaps the pages whose entries say so.
+template <class Goes>
+void UserMappings::take_where(const Goes& goes) {
   for (auto& [number, region] : regions_)
-    for (unsigned n = 0; n < entries; ++n) {
-      const u64 entry = region->entry[n];
-      if (entry & writable && is_watched(entry)) take(number * region_bytes, *region, n, n + 1);
-    }
-}
-
-/// Code that was written to has to be looked at again.
-void UserMappings::drop_written_code() {
-  for (auto& [number, region] : regions_)
-    for (unsigned n = 0; n < entries; ++n) {
-      const u64 entry = region->entry[n];
-      if (entry & executable && !(entry & both) && !is_watched(entry)) take(number * region_bytes, *region, n, n + 1);
-    }
+    for (unsigned n = 0; n < entries; ++n)
+      if (goes(region->entry[n])) take(number * region_bytes, *region, n, n + 1);
 }
 
 void UserMappings::check_all() {
@@ -293,8 +283,10 @@ void UserMappings::update() {
   } else {
     check_flushed();
   }
-  if (code_suspected_) drop_written_code();
-  if (writes_suspected_) drop_writes_to_code();
+  if (code_suspected_)  // code that was written to has to be looked at again
+    take_where([this](u64 e) { return e & executable && !(e & both) && !is_watched(e); });
+  if (writes_suspected_)  // pages that began to be watched are written by the engine alone
+    take_where([this](u64 e) { return e & writable && is_watched(e); });
   clear_ = stale_ = writes_suspected_ = code_suspected_ = false;
   flushed_.clear();
 }

@@ -81,15 +81,14 @@ class UserMappings final {
   [[nodiscard]] bool can_execute(const Region& region, unsigned n, u64 entry, bool may_slow_stops);
   [[nodiscard]] bool is_sane(u64 entry, u64 needed) const;
   [[nodiscard]] const std::byte* ram(Gpa gpa, u64 need) const;
-  void check(u64 base, Region& region);
   void check(u64 base, Region& region, const Leaf* leaf, unsigned first, unsigned end);
   void take_all();
   void check_all();
   void check_flushed();
   void put(u64 base, Region& region, unsigned first, unsigned end);
   void take(u64 base, Region& region, unsigned first, unsigned end);
-  void drop_writes_to_code();
-  void drop_written_code();
+  template <class Goes>
+  void take_where(const Goes& goes);
   /// What of the rights that the page tables give it a page is mapped with.
   [[nodiscard]] u64 settle(u64 entry, u64 had, bool executes, bool is_wanted);
   void make_executable(Gpa page);
