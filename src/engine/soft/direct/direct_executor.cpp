@@ -1,10 +1,10 @@
 #include "engine/soft/direct/direct_executor.hpp"
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 
 #include "base/log.hpp"
-
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
 #include "engine/soft/system/descriptor.hpp"
@@ -13,14 +13,12 @@ namespace bhyve::soft {
 
 namespace rfl = x86::rflags;
 using x86::Seg;
-using x86::Segment;
 
 namespace {
 
 // What Linux gives its user code, and the host's kernel too: other selectors would be seen.
 constexpr u16 user_cs = 0x33, user_ss = 0x2b;
 constexpr unsigned samples_needed = 2;
-constexpr u64 single_step = bit(14);  // DR6.BS
 /// In the order of their numbers (SDM vol. 2, table 3-1).
 constexpr std::array general_registers{
     &user_regs_struct::rax, &user_regs_struct::rcx, &user_regs_struct::rdx, &user_regs_struct::rbx,
@@ -313,7 +311,7 @@ void DirectExecutor::note_fill(u64 address) {
 void DirectExecutor::debug_trapped(int code) {
   if (code == TRAP_TRACE) {  // TF, which user code set
     turn_ = false;
-    cpu_.add_debug_trap(single_step);
+    cpu_.add_debug_trap(x86::dr::dr6_bs);
   } else if (code == SI_KERNEL) {  // INT3, in one of its forms
     cpu_.rip -= preceded_by(0xcd, 0x03) ? 2 : 1;
   } else {

@@ -6,26 +6,28 @@ namespace bhyve::soft {
 
 namespace {
 constexpr u64 old_age = 100'000'000;  // ticks: tens of milliseconds
+
+bool bind(pid_t process, int cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  return ::sched_setaffinity(process, sizeof one, &one) == 0;
+}
+
 }
 
 void HostCpuPin::hold(pid_t process) {
   if (is_old()) return release();
   if (!held_) {
-    cpu_set_t one;
-    CPU_ZERO(&one);
     const int here = ::sched_getcpu();
     if (here < 0 || ::sched_getaffinity(0, sizeof before_, &before_) != 0) return;
-    CPU_SET(here, &one);
-    if (::sched_setaffinity(0, sizeof one, &one) != 0) return;
+    if (!bind(0, here)) return;
     held_ = true;
     since_ = __rdtsc();
     cpu_ = here;
   }
   if (process == process_) return;
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(cpu_, &one);
-  if (::sched_setaffinity(process, sizeof one, &one) == 0) process_ = process;
+  if (bind(process, cpu_)) process_ = process;
 }
 
 void HostCpuPin::release() {

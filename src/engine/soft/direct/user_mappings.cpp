@@ -9,14 +9,8 @@
 
 namespace bhyve::soft {
 
-namespace {
-
-// A page-table entry (SDM vol. 3, tables 4-14 to 4-20).
-enum Pte : u64 { pte_p = 1, pte_w = 2, pte_u = 4, pte_a = 32, pte_d = 64, pte_ps = 128 };
-constexpr u64 pte_nx = bit(63);
-constexpr u64 frame = 0x000f'ffff'ffff'f000;
-
-}  // namespace
+namespace pte = x86::pte;
+using pte::frame;
 
 /// Host address of guest RAM that the nested tables have with `need` and all marks set; nothing is faulted in
 /// and nothing marked. nullptr: not so, or not RAM.
@@ -55,13 +49,12 @@ bool UserMappings::find_leaf(u64 linear, Leaf& out, u64 needed) const {
     const std::byte* at = ram(Gpa(table), x86::ept::r);
     if (!at) return false;
     const u64 entry = mem::ram_load<u64>(at + 8 * (linear >> shift & 511));
-    if (!is_sane(entry, needed) || (shift == 39 && (entry & pte_ps))) return false;
-    if (!(entry & pte_w)) out.rights &= ~writable;
-    if (entry & pte_nx) out.rights &= ~executable;
-    if (entry & pte_ps) {
+    if (!is_sane(entry, needed) || (shift == 39 && (entry & pte::ps))) return false;
+    if (!(entry & pte::rw)) out.rights &= ~writable;
+    if (entry & pte::nx) out.rights &= ~executable;
+    if (entry & pte::ps) {
       const u64 span = bit(shift) - 1;
-      constexpr u64 pat = bit(12);
-      if (entry & span & frame & ~pat) return false;  // reserved bits
+      if (entry & span & frame & ~pte::pat_large) return false;  // reserved bits
       out.huge = shift == 30;
       out.large = (entry & ~(span & frame)) | (linear & span & ~(region_bytes - 1));
       return true;
@@ -80,9 +73,9 @@ u64 UserMappings::allowed(const Leaf& leaf, unsigned n) const {
   const Gpa gpa(entry & frame);
   if (!ram(gpa, x86::ept::r)) return 0;
   u64 rights = leaf.rights;
-  constexpr u64 written = pte_w | pte_d;
+  constexpr u64 written = pte::rw | pte::d;
   if ((entry & written) != written || !ram(gpa, x86::ept::r | x86::ept::w)) rights &= ~writable;
-  if (entry & pte_nx || !ram(gpa, x86::ept::r | x86::ept::x)) rights &= ~executable;
+  if (entry & pte::nx || !ram(gpa, x86::ept::r | x86::ept::x)) rights &= ~executable;
   return gpa.value() | present | rights;
 }
 
@@ -252,9 +245,9 @@ void UserMappings::check_flushed() {
 
 bool UserMappings::collides() const {
   Leaf leaf;
-  if (!find_leaf(UserProcess::service_begin, leaf, pte_p)) return false;
+  if (!find_leaf(UserProcess::service_begin, leaf, pte::p)) return false;
   for (u64 at = UserProcess::service_begin; at < UserProcess::service_end; at += page_size)
-    if (!leaf.table || leaf.table[at / page_size % entries] & pte_p) return true;
+    if (!leaf.table || leaf.table[at / page_size % entries] & pte::p) return true;
   return false;
 }
 

@@ -8,6 +8,7 @@
 #include "base/address.hpp"
 #include "base/types.hpp"
 #include "engine/soft/direct/user_process.hpp"
+#include "x86/registers.hpp"
 
 namespace bhyve::soft {
 
@@ -63,7 +64,7 @@ class UserMappings final {
   static constexpr unsigned entries = 512;
   static constexpr u64 region_bytes = entries * page_size;
   /// Of the guest's page-table entries: P, U and A, without which nothing is mapped.
-  static constexpr u64 pte_usable = 1 | 4 | 32;
+  static constexpr u64 pte_usable = x86::pte::p | x86::pte::us | x86::pte::a;
   enum : u64 { present = 1, writable = 2, executable = 4, both = 8 };
   struct Region {
     std::array<u64, entries> entry{};
