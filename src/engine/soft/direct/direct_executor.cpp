@@ -19,6 +19,10 @@ namespace {
 // What Linux gives its user code, and the host's kernel too: other selectors would be seen.
 constexpr u16 user_cs = 0x33, user_ss = 0x2b;
 constexpr unsigned samples_needed = 2;
+/// What a stop costs, until that was measured. Turns that last no longer end sooner if they are translated.
+constexpr u64 stop_us = 8;
+/// The mean of fewer says nothing.
+constexpr u32 turns_to_judge = 16;
 /// In the order of their numbers (SDM vol. 2, table 3-1).
 constexpr std::array general_registers{
     &user_regs_struct::rax, &user_regs_struct::rcx, &user_regs_struct::rdx, &user_regs_struct::rbx,
@@ -53,10 +57,15 @@ DirectExecutor::Candidate& DirectExecutor::candidate() {
   return *oldest;
 }
 
+u64 DirectExecutor::tsc_hz() const { return options_.tsc_hz ? options_.tsc_hz : 2'000'000'000; }
+
+u64 DirectExecutor::stop_ticks() const {
+  return shortest_turn_ ? shortest_turn_ : tsc_hz() / 1'000'000 * stop_us;
+}
+
 ExecutorChoice::Scale DirectExecutor::scale() const {
-  const u64 hz = options_.tsc_hz ? options_.tsc_hz : 2'000'000'000;
-  const u64 millisecond = hz / 1000;
-  return {2 * millisecond, millisecond / 4, 4 * millisecond, 40 * millisecond};
+  const u64 millisecond = tsc_hz() / 1000;
+  return {2 * millisecond, millisecond / 4, stop_ticks(), millisecond, 64 * millisecond};
 }
 
 void DirectExecutor::interrupted_user() {
@@ -67,7 +76,14 @@ void DirectExecutor::interrupted_user() {
   constexpr u64 forgotten = 1'000'000'000;  // ticks: some tenths of a second
   if (now - it.last_seen > forgotten) it.samples = 0;
   it.last_seen = now;
-  if (!it.refused && ++it.samples >= samples_needed) promote(cpu_.s.cr3);
+  if (it.refused) return;
+  const bool long_turns = it.turns < turns_to_judge || it.ticks / it.turns > stop_ticks();
+  if (++it.samples >= samples_needed && long_turns) return promote(cpu_.s.cr3);
+  it.turns = 0;
+  it.ticks = 0;
+  watched_ = &it;
+  watching_ = true;
+  user_since_ = now;
 }
 
 void DirectExecutor::address_space(u64 cr3) {
@@ -78,6 +94,7 @@ void DirectExecutor::address_space(u64 cr3) {
     current_->last_used = ++clock_;
   else if (options_.always && !candidate().refused)
     promote(cr3);
+  watching_ = !current_ && watched_ && watched_->cr3 == cr3;
 }
 
 void DirectExecutor::promote(u64 cr3) {
@@ -103,7 +120,7 @@ void DirectExecutor::promote(u64 cr3) {
   user_since_ = host_ticks();
   elsewhere_ = false;
   current_ = space;
-  held_ = turn_ = false;
+  watching_ = held_ = turn_ = false;
   fill_ = no_fill;
   ++counters.promoted;
 }
@@ -119,15 +136,19 @@ void DirectExecutor::refuse() {
 
 void DirectExecutor::entered_kernel() {
   held_ = false;
-  if (!current_) return;
-  const u64 now = host_ticks();
-  current_->choice.ended(now - user_since_, ran_, now);
+  if (!current_ && !watching_) return;
+  const u64 now = host_ticks(), ticks = now - user_since_;
+  if (current_ && ran_ && (ticks < shortest_turn_ || !shortest_turn_)) shortest_turn_ = ticks;
+  if (current_) return current_->choice.ended(ticks, ran_, now);
+  watched_->ticks += ticks;
+  ++watched_->turns;
 }
 
 void DirectExecutor::left_kernel() {
   ran_ = false;
-  if (!current_) return;
+  if (!current_ && !watching_) return;
   user_since_ = host_ticks();
+  if (!current_) return;
   elsewhere_ = !options_.always && !current_->choice.is_direct();
 }
 
@@ -161,9 +182,8 @@ void DirectExecutor::code_written(std::span<const u64> pages) {
   }
 }
 
-void DirectExecutor::memory_changed() {
-  for (Space& space : spaces_) space.mappings->clear();
-}
+/// What is mapped is looked for in the nested tables, too.
+void DirectExecutor::memory_changed() { flush_all(); }
 
 // ---- running -------------------------------------------------------------------------------------
 
@@ -257,7 +277,6 @@ Step DirectExecutor::run() {
   user_regs_struct registers{};
   load_registers(registers);
   ++counters.entries;
-  ran_ = true;
   cpu_.direct_process_.store(space.process->pid(), std::memory_order_seq_cst);
   if (cpu_.frame.poll.load(std::memory_order_seq_cst)) {
     cpu_.direct_process_.store(0, std::memory_order_relaxed);
@@ -266,6 +285,7 @@ Step DirectExecutor::run() {
   const UserProcess::Stop stop =
       space.process->run(registers, fpu.area(), XsaveLayout::host().size);
   cpu_.direct_process_.store(0, std::memory_order_relaxed);
+  ran_ = true;
   if (stop.why == UserProcess::Why::lost) return failed();
   fpu.take_pointers();
   const Step st = store_registers(registers);

@@ -84,12 +84,16 @@ class DirectExecutor final {
     u64 fs_base = 0;       ///< tells programs apart that have the same page tables one after the other
     u64 last_seen = 0;     ///< TSC
     unsigned samples = 0;
+    u32 turns = 0;         ///< in user mode, since the last sample, as far as it was watched_
+    u64 ticks = 0;         ///< of them
     bool refused = false;  ///< for good
   };
 
   [[nodiscard]] Candidate& candidate();
   void promote(u64 cr3);
   void refuse();
+  [[nodiscard]] u64 tsc_hz() const;
+  [[nodiscard]] u64 stop_ticks() const;
   [[nodiscard]] ExecutorChoice::Scale scale() const;
   void load_registers(user_regs_struct& r) const;
   [[nodiscard]] Step store_registers(const user_regs_struct& r);
@@ -109,10 +113,13 @@ class DirectExecutor final {
   const void* const thread_ = __builtin_thread_pointer();
   std::vector<Space> spaces_;
   std::array<Candidate, 32> candidates_{};
+  Candidate* watched_ = nullptr;  ///< the one sampled last
+  bool watching_ = false;         ///< its address space is that of CR3
   Space* current_ = nullptr;  ///< of CR3
   HostCpuPin pin_;
   u64 clock_ = 0;
   u64 user_since_ = 0;        ///< TSC
+  u64 shortest_turn_ = 0;     ///< that ran directly: little more than the stop; 0 is none
   bool ran_ = false;          ///< directly, since the kernel was left
   bool elsewhere_ = false;    ///< this turn in user mode is translated code's
   u64 fill_ = no_fill;        ///< page that the last stop was about

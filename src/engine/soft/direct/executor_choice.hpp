@@ -7,13 +7,15 @@ namespace bhyve::soft {
 
 /// Which of two executors runs the turns in user mode of one address space: directly, or translated. A turn is what
 /// happens between two stays in the guest's kernel; both executors get samples of the same program's, so that the
-/// mean time of a turn tells which is faster, all that it costs included. Now and then the other one is tried again,
-/// for about a thirtieth of the time. All times are ticks of one clock.
+/// mean time of a turn tells which is faster, all that it costs included. A sample that speaks against its executor is
+/// repeated, for the host may have had other work. Now and then the other executor is tried again, rarely if it has lost
+/// often, and for about a thirtieth of the time at most. All times are ticks of one clock.
 class ExecutorChoice final {
  public:
   struct Scale {
     u64 sample = 0;      ///< a sample lasts no longer, but for its last turn
     u64 long_turn = 0;   ///< turns that take so long are run directly, and nothing else is tried
+    u64 short_turn = 0;  ///< translated turns that take less stay so, and nothing else is tried
     u64 pause_least = 0, pause_most = 0;  ///< between trials
   };
   explicit ExecutorChoice(const Scale& scale) : scale_(scale) {}
@@ -35,13 +37,18 @@ class ExecutorChoice final {
     u32 turns = 0;
     [[nodiscard]] u64 mean() const { return turns ? ticks / turns : 0; }
   };
+  [[nodiscard]] bool is_settled(const Record& own) const;
   void change_to(Mode mode, bool trial);
+  void tried(bool lost, u64 now);
 
   Scale scale_;
   std::array<Record, 2> record_{};  ///< the last sample of each
   Record sample_;                   ///< of the current mode
   Mode mode_ = direct;
   bool trial_ = false;
+  u64 trial_ticks_ = 0;
+  bool in_doubt_ = false;  ///< the last sample spoke against the mode
+  u64 pause_ = 0;
   u64 next_trial_ = 0;
 };
 
