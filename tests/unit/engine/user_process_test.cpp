@@ -305,7 +305,7 @@ TEST_F(UserControlTest, TheIdFlagDoesNotStay) {
 TEST_F(UserControlTest, CpuidStopsItWhereItCan) {
   if (!UserProcess::cpuid_can_fault()) GTEST_SKIP() << "not on this host's processor";
   EXPECT_EQ(run({0x0f, 0xa2, 0x0f, 0x0b}).signal, SIGILL);
-  process->let_cpuid_fault();
+  process->let_cpuid_fault(true);
   const auto stop = run({0x0f, 0xa2, 0x0f, 0x0b});
   EXPECT_EQ(stop.signal, SIGSEGV);
   EXPECT_EQ(stop.code, kernels_own);

@@ -252,6 +252,7 @@ Step DirectExecutor::run() {
   cpu_.fpu.park();
   pin_.hold(space.process->pid());
   space.mappings->update();
+  space.mappings->may_slow_stops(options_.always || space.choice.turns_are_long());
   if (space.mappings->vanished() && !options_.always) {
     space.cr3 = no_space;
     current_ = nullptr;
@@ -259,7 +260,7 @@ Step DirectExecutor::run() {
   }
   if (fill_ != no_fill) {
     ++counters.fills;
-    if (!space.mappings->fill(fill_, fill_executes_, options_.always || space.choice.turns_are_long())) held_ = true;
+    if (!space.mappings->fill(fill_, fill_executes_)) held_ = true;
     fill_ = no_fill;
     space.mappings->update();  // pages that are executable now were perhaps writable
   }

@@ -124,25 +124,27 @@ void UserMappings::put(u64 base, Region& region, unsigned first, unsigned end) {
   }
 }
 
-/// Whether nothing on page n of the region needs the engine. CPUID can be made to stop the process, for pages that
-/// are executed again and again. An instruction that goes on in the next page is looked at if that is executable
-/// here, too: then both go together.
-bool UserMappings::can_execute(const Region& region, unsigned n, u64 entry, bool may_slow_stops) {
+/// The executable entry of page n of the region, or a lesser one if something there needs the engine. CPUID can be made
+/// to stop the process, for pages that are executed again and again. An instruction that goes on in the next page is
+/// looked at if that is executable here, too: then both go together.
+u64 UserMappings::without_sensitive(const Region& region, unsigned n, u64 entry, bool is_wanted) {
   const u64 after = n + 1 < entries ? region.entry[n + 1] : 0;
   const std::byte* next = after & executable ? ram(Gpa(after & frame), x86::ept::r) : nullptr;
   const Sensitive found = find_sensitive(ram(Gpa(entry & frame), x86::ept::r), next);
   if (has(found, Sensitive::other) ||
       (has(found, Sensitive::xstate) && cpu_.s.xcr0 != Fpu::host_xcr0()))
-    return false;
-  if (has(found, Sensitive::cpuid) && !faults_cpuid_) {
-    if (!process_.cpuid_can_fault() || !may_slow_stops || ++wanted_cpuid_ < cpuid_patience) return false;
-    process_.let_cpuid_fault();
+    return entry & ~executable;
+  if (!has(found, Sensitive::cpuid)) return entry;
+  if (!faults_cpuid_) {
+    if (!process_.cpuid_can_fault() || !may_slow_stops_ || !is_wanted || ++wanted_cpuid_ < cpuid_patience_)
+      return entry & ~executable;
+    process_.let_cpuid_fault(true);
     faults_cpuid_ = true;
   }
-  return true;
+  return entry | has_cpuid;
 }
 
-bool UserMappings::fill(u64 linear, bool executes, bool may_slow_stops) {
+bool UserMappings::fill(u64 linear, bool executes) {
   if (linear >= UserProcess::user_end) return false;
   const u64 base = linear & ~(region_bytes - 1);
   Leaf leaf;
@@ -163,8 +165,7 @@ bool UserMappings::fill(u64 linear, bool executes, bool may_slow_stops) {
     u64& had = region.entry[n];
     const bool is_wanted = at == (linear & ~page_mask);
     const bool known = had & executable && !((had ^ entry) & frame);
-    if (entry & executable && !known && !can_execute(region, n, entry, may_slow_stops && is_wanted))
-      entry &= ~executable;
+    if (entry & executable) entry = known ? entry | (had & has_cpuid) : without_sensitive(region, n, entry, is_wanted);
     entry = settle(entry, had, executes, is_wanted);
     if (!entry || entry == had) continue;
     had = entry;
@@ -251,7 +252,23 @@ bool UserMappings::collides() const {
   return false;
 }
 
+void UserMappings::stop_cpuid_faults() {
+  if (faults_cpuid_) process_.let_cpuid_fault(false);
+  faults_cpuid_ = false;
+  wanted_cpuid_ = 0;
+}
+
+void UserMappings::may_slow_stops(bool may) {
+  may_slow_stops_ = may;
+  if (may || !faults_cpuid_) return;
+  take_where([](u64 e) { return e & has_cpuid; });
+  stop_cpuid_faults();
+  cpuid_patience_ = std::min(cpuid_patience_ * 2, cpuid_patience_most);  // it changes its ways again and again
+}
+
 void UserMappings::take_all() {
+  stop_cpuid_faults();
+  cpuid_patience_ = cpuid_patience_least;
   regions_.clear();
   changes_.clear();
   writable_pages_.reset();

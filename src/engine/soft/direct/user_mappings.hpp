@@ -48,11 +48,12 @@ class UserMappings final {
   void code_written(Gpa page) { code_suspected_ |= executable_pages_[slot_of(page)]; }
 
   /// Has the page and its neighbours mapped, as far as the guest's page tables in CR3 let that be. False:
-  /// there is nothing to add for the page itself. `may_slow_stops`: CPUID may be made to stop the process.
-  /// `executes`: to execute it.
-  [[nodiscard]] bool fill(u64 linear, bool executes, bool may_slow_stops);
+  /// there is nothing to add for the page itself. `executes`: to execute it.
+  [[nodiscard]] bool fill(u64 linear, bool executes);
   /// Has what was noted taken away. Both are done by the process's apply().
   void update();
+  /// CPUID may be made to stop the process, which slows all of its stops down.
+  void may_slow_stops(bool may);
 
   /// Nothing was left of what was mapped: this is another program by now.
   [[nodiscard]] bool vanished() const { return vanished_; }
@@ -65,7 +66,7 @@ class UserMappings final {
   static constexpr u64 region_bytes = entries * page_size;
   /// Of the guest's page-table entries: P, U and A, without which nothing is mapped.
   static constexpr u64 pte_usable = x86::pte::p | x86::pte::us | x86::pte::a;
-  enum : u64 { present = 1, writable = 2, executable = 4, both = 8 };
+  enum : u64 { present = 1, writable = 2, executable = 4, both = 8, has_cpuid = 16 };
   struct Region {
     std::array<u64, entries> entry{};
     bool large = false;  ///< has parts of a large page, which one INVLPG flushes all of
@@ -79,7 +80,8 @@ class UserMappings final {
   };
   [[nodiscard]] bool find_leaf(u64 linear, Leaf& out, u64 needed = pte_usable) const;
   [[nodiscard]] u64 allowed(const Leaf& leaf, unsigned n) const;
-  [[nodiscard]] bool can_execute(const Region& region, unsigned n, u64 entry, bool may_slow_stops);
+  [[nodiscard]] u64 without_sensitive(const Region& region, unsigned n, u64 entry, bool is_wanted);
+  void stop_cpuid_faults();
   [[nodiscard]] bool is_sane(u64 entry, u64 needed) const;
   [[nodiscard]] const std::byte* ram(Gpa gpa, u64 need) const;
   void check(u64 base, Region& region, const Leaf* leaf, unsigned first, unsigned end);
@@ -99,7 +101,7 @@ class UserMappings final {
   static constexpr usize slots = 16384;
   static constexpr unsigned changes_most = 2;    ///< of a page between being written and executed
   static constexpr u64 around = 16;              ///< pages that are filled at once
-  static constexpr unsigned cpuid_patience = 4;
+  static constexpr unsigned cpuid_patience_least = 4, cpuid_patience_most = 65'536;
   static constexpr usize flushes_most = 64;      ///< pages noted singly
   static constexpr unsigned runs_most = 60'000;  ///< host mappings; Linux allows 65 530
   /// Regions that are known at once: twice those of guest RAM, and what is sparse.
@@ -119,7 +121,9 @@ class UserMappings final {
   bool clear_ = false, stale_ = false, writes_suspected_ = false, code_suspected_ = false, vanished_ = false;
   bool huge_ = false;          ///< has parts of pages of 1 GiB, which one INVLPG flushes all of
   bool faults_cpuid_ = false;  ///< CPUID stops the process
+  bool may_slow_stops_ = false;
   unsigned wanted_cpuid_ = 0;  ///< times that a page with CPUID was executed
+  unsigned cpuid_patience_ = cpuid_patience_least;
   u64 kept_ = 0;               ///< pages that a check left
   unsigned runs_ = 0;
 };

@@ -151,6 +151,15 @@ constexpr int placed = MAP_FIXED_NOREPLACE;
   __builtin_unreachable();
 }
 
+/// Each stop of a traced process would interrupt a thread that does not block the signal, to no purpose. A handler
+/// that the program has is its own affair.
+void want_no_signals_of_stops() {
+  struct sigaction action{};
+  if (::sigaction(SIGCHLD, nullptr, &action) != 0 || action.sa_handler != SIG_DFL) return;
+  action.sa_flags |= SA_NOCLDSTOP;
+  (void)::sigaction(SIGCHLD, &action, nullptr);
+}
+
 }  // namespace
 
 Result<void> UserNursery::make_service(u32 vcpus) {
@@ -166,6 +175,7 @@ Result<void> UserNursery::make_service(u32 vcpus) {
 }
 
 Result<std::unique_ptr<UserNursery>> UserNursery::create(int ram, u32 vcpus) {
+  want_no_signals_of_stops();
   std::unique_ptr<UserNursery> made(new UserNursery(ram));
   if (auto ok = made->make_service(vcpus); !ok) return tl::make_unexpected(ok.error());
   std::array<int, 2> ends{};

@@ -90,7 +90,9 @@ void UserProcess::map(u64 linear, u64 bytes, u64 offset, bool writable, bool exe
 
 void UserProcess::unmap(u64 linear, u64 bytes) { commands_.push_back({SYS_munmap, {linear, bytes, 0, 0, 0, 0}}); }
 
-void UserProcess::let_cpuid_fault() { commands_.push_back({SYS_arch_prctl, {ARCH_SET_CPUID, 0, 0, 0, 0, 0}}); }
+void UserProcess::let_cpuid_fault(bool faults) {
+  commands_.push_back({SYS_arch_prctl, {ARCH_SET_CPUID, faults ? 0u : 1u, 0, 0, 0, 0}});
+}
 
 bool UserProcess::cpuid_can_fault() {
   // Setting what is set already: ENODEV where the processor cannot.

@@ -40,9 +40,9 @@ class UserProcess final {
   /// Appends to what apply() does. `offset` is the memory file's; both are whole pages.
   void map(u64 linear, u64 bytes, u64 offset, bool writable, bool executable);
   void unmap(u64 linear, u64 bytes);
-  /// From apply() on, CPUID stops the process. Slows every stop down where setting that leaves the guest that
-  /// this host may be.
-  void let_cpuid_fault();
+  /// From apply() on, CPUID stops the process, or does not. Slows every stop down where setting that leaves the
+  /// guest that this host may be.
+  void let_cpuid_fault(bool faults);
   [[nodiscard]] static bool cpuid_can_fault();
   /// Does what is to be done before run(). A kick() that comes meanwhile is lost. False: the process is gone,
   /// or the host refuses (too many mappings).
