@@ -8,7 +8,7 @@ namespace {
 
 class ExecutorChoiceTest : public testing::Test {
  protected:
-  static constexpr ExecutorChoice::Scale scale{1000, 500, 2000, 20'000};
+  static constexpr ExecutorChoice::Scale scale{1000, 500, 5, 500, 30'000};
 
   /// Turns of a program that cost so much, with `kernel` ticks between them.
   void run(u64 turns, u64 directly, u64 translated, u64 kernel = 5) {
@@ -78,6 +78,49 @@ TEST_F(ExecutorChoiceTest, TrialsTakeABoundedShareAndDoNotEnd) {
     EXPECT_LT(lost * 15, all) << "more than a fifteenth";
     EXPECT_GT(lost * 200, all) << "it may have become the faster one";
   }
+}
+
+TEST_F(ExecutorChoiceTest, ShortTurnsStayTranslatedAndNothingElseIsTried) {
+  run(32, 10, 4);
+  ASSERT_FALSE(choice.is_direct());
+  count_anew();
+  run(50'000, 10, 4);
+  EXPECT_EQ(direct_turns, 0u);
+}
+
+TEST_F(ExecutorChoiceTest, OneBadSampleIsTheHosts) {
+  run(5000, 100, 30);
+  ASSERT_FALSE(choice.is_direct());
+  count_anew();
+  while (direct_turns == 0 || choice.is_direct()) run(1, 100, 30);  // a trial has just been
+  count_anew();
+  run(1, 100, 2500);
+  run(32, 100, 30);
+  EXPECT_EQ(direct_turns, 0u);
+}
+
+TEST_F(ExecutorChoiceTest, CodeThatGetsFasterIsGivenTime) {
+  run(16, 20, 0);
+  ASSERT_FALSE(choice.is_direct());
+  for (const u64 ticks : {60, 50, 42, 35, 29, 24, 15}) {  // it is interpreted at first
+    EXPECT_FALSE(choice.is_direct());
+    run(16, 20, ticks);
+  }
+  count_anew();
+  run(2000, 20, 10);
+  EXPECT_GT(translated_turns, 1500u);
+}
+
+TEST_F(ExecutorChoiceTest, WhoLosesOftenIsTriedLessOften) {
+  run(1000, 10, 30);
+  count_anew();
+  run(10'000, 10, 30);
+  const u64 early = translated_turns;
+  run(50'000, 10, 30);
+  count_anew();
+  run(10'000, 10, 30);
+  EXPECT_LE(translated_turns, early);
+  EXPECT_GT(translated_turns, 0u);
 }
 
 TEST_F(ExecutorChoiceTest, TurnsOfTheOtherExecutorAreNoSample) {

@@ -57,6 +57,20 @@ TEST_F(UserNurseryTest, SeveralOnEachOfSeveralThreads) {
   for (auto& thread : threads) thread.join();
 }
 
+TEST_F(UserNurseryTest, StopsInterruptNobody) {
+  sigset_t child;
+  ::sigemptyset(&child);
+  ::sigaddset(&child, SIGCHLD);
+  ASSERT_EQ(::pthread_sigmask(SIG_BLOCK, &child, nullptr), 0);  // so that it would stay
+  constexpr timespec at_once{};
+  while (::sigtimedwait(&child, nullptr, &at_once) > 0) {
+  }
+  load(add_one);
+  EXPECT_EQ(successor(*process, 1), 2u);
+  EXPECT_EQ(::sigtimedwait(&child, nullptr, &at_once), -1);
+  ::pthread_sigmask(SIG_UNBLOCK, &child, nullptr);
+}
+
 TEST_F(UserNurseryTest, HasNoDescriptorsButTheMemorys) {
   unsigned count = 0;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(process->pid()) + "/fd")) {

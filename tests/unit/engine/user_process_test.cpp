@@ -310,6 +310,8 @@ TEST_F(UserControlTest, CpuidStopsItWhereItCan) {
   EXPECT_EQ(stop.signal, SIGSEGV);
   EXPECT_EQ(stop.code, kernels_own);
   EXPECT_EQ(registers.rip, code);
+  process->let_cpuid_fault(false);
+  EXPECT_EQ(run({0x0f, 0xa2, 0x0f, 0x0b}).signal, SIGILL);
 }
 
 }  // namespace
