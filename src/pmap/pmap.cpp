@@ -198,7 +198,7 @@ bool Pmap::promote(u64 va) {
     case Promotion::done: break;
   }
   impl_->promotions.fetch_add(1, std::memory_order_relaxed);
-  invalidate_ept();  // the size of a mapping changed
+  begin_generation();  // the size of a mapping changed
   return true;
 }
 
@@ -233,6 +233,11 @@ Pmap::Lookup Pmap::lookup(u64 va) const {
 }
 
 void Pmap::invalidate_ept() {
+  stale_generations_.fetch_add(1, std::memory_order_seq_cst);
+  begin_generation();
+}
+
+void Pmap::begin_generation() {
   generation_.fetch_add(1, std::memory_order_seq_cst);
   impl_->invalidations.fetch_add(1, std::memory_order_relaxed);
   if (notifier_) notifier_();

@@ -73,6 +73,10 @@ class Pmap final {
   /// The EPT generation. A vCPU compares it on entry and whenever it is notified, and drops all
   /// cached translations when it differs.
   [[nodiscard]] u64 generation() const { return generation_.load(std::memory_order_seq_cst); }
+  /// Counts the generations before which a translation became stale. A promotion begins a generation, too,
+  /// but what was cached by pages of 4 KiB stays right: a cache that knows no larger ones compares this, after
+  /// generation(), and drops all when it differs.
+  [[nodiscard]] u64 stale_generations() const { return stale_generations_.load(std::memory_order_seq_cst); }
   /// pmap_invalidate_ept(): bumps the generation and calls the notifier.
   void invalidate_ept();
   /// Called (any thread, no pmap lock held) after each bump; set once before vCPUs run.
@@ -90,11 +94,13 @@ class Pmap final {
  private:
   struct Impl;
   void settle(bool stale);
+  void begin_generation();
 
   PmapType type_;
   PmapFlags flags_;
   ArenaAddr root_{};
   std::atomic<u64> generation_{1};
+  std::atomic<u64> stale_generations_{0};  ///< counted before generation_, after the tables changed
   std::function<void()> notifier_;
   std::unique_ptr<Impl> impl_;
 };

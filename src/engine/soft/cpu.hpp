@@ -486,6 +486,7 @@ class Cpu final {
   static constexpr i32 clock_interval = 1 << 16;
   u64 clock_seen_ = 0;                 ///< host TSC when read_clock() last looked
   u64 generation_ = 0;                 ///< of the pmap, when caches were last valid
+  u64 stale_generations_ = 0;          ///< the same: Pmap::stale_generations()
   std::unique_ptr<BlockCache> blocks_;
   std::unique_ptr<FormCache> forms_;
   Translator translator_;

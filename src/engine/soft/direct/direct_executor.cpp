@@ -73,8 +73,7 @@ void DirectExecutor::interrupted_user() {
   if (current_) return current_->choice.goes_on(now - user_since_);
   if (!can_run()) return;
   Candidate& it = candidate();
-  constexpr u64 forgotten = 1'000'000'000;  // ticks: some tenths of a second
-  if (now - it.last_seen > forgotten) it.samples = 0;
+  if (now - it.last_seen > tsc_hz() / 32) it.samples = 0;
   it.last_seen = now;
   if (it.refused) return;
   const bool long_turns = it.turns < turns_to_judge || it.ticks / it.turns > stop_ticks();

@@ -224,9 +224,12 @@ void Cpu::sync_world() {
   const u64 generation = vm_.space.pmap().generation();
   if (generation != generation_) {
     generation_ = generation;
-    for (NestedEntry& e : nested_) e = NestedEntry{};
-    flush_tlb(false);
-    if (direct_) direct_->memory_changed();
+    if (const u64 stale = vm_.space.pmap().stale_generations(); stale != stale_generations_) {
+      stale_generations_ = stale;
+      for (NestedEntry& e : nested_) e = NestedEntry{};
+      flush_tlb(false);
+      if (direct_) direct_->memory_changed();
+    }
     generation_seen_.store(generation);
   }
   const u64 epoch = vm_.code_epoch();
