@@ -179,6 +179,33 @@ TEST(SensitiveCodeTest, AtThePagesBegin) {
   EXPECT_EQ(find_sensitive(Page().put(0, {0x0f, 0xc7, 0xf8, 0x90}).data(), Page().data()), Sensitive::other);
 }
 
+TEST(SensitiveCodeTest, ThePageBeforeSaysHowItBegins) {
+  // mov rax, [rip + 20fh], of which the page before has the first three bytes; after it NOPs.
+  Page before, page;
+  before.fill(0, page_size, 0x90).put(page_size - 3, {0x48, 0x8b, 0x05});
+  page.fill(0, page_size, 0x90).put(0, {0x0f, 0x02, 0x00, 0x00});
+  EXPECT_EQ(find_sensitive(page.data(), Page().data()), Sensitive::other) << "LAR";
+  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::none);
+  before.put(page_size - 3, {0x90, 0x90, 0x90});
+  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::other);
+  // RDPID or RDSEED: F3 says it.
+  page.put(0, {0x0f, 0xc7, 0xf8, 0x90});
+  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::none);
+  before.put(page_size - 1, {0xf3});
+  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::other);
+}
+
+TEST(SensitiveCodeTest, ThePageBeforeIsDecodedFarEnough) {
+  for (unsigned at = 0; at < 64; at += 7) {  // where it begins on its page
+    Page before, page;
+    before.fill(0, page_size, 0x90);
+    page.fill(0, page_size, 0x90).put(at, {0x0f, 0xa2});
+    EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::cpuid) << at;
+    page.put(at, {0xba, 0x0f, 0xa2, 0x00, 0x00});  // mov edx, 0a20fh
+    EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::none) << at;
+  }
+}
+
 class PageEndTest : public testing::Test {
  protected:
   /// NOPs, then `code` up to the page's end.

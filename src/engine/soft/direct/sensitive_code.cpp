@@ -71,8 +71,13 @@ constexpr bool is_prefix(u8 byte) {
 /// Decodes up to an opcode from several places before it.
 class Sweep final {
  public:
-  Sweep(const std::byte* page, unsigned opcode) : opcode_(opcode), begin_(opcode < window ? 0 : opcode - window) {
-    mem::ram_copy(bytes_.data(), page + begin_, std::min<usize>(bytes_.size(), page_size - begin_));
+  /// `previous`: the page before, or nullptr.
+  Sweep(const std::byte* page, const std::byte* previous, unsigned opcode)
+      : opcode_(window), begin_(opcode < window && !previous ? window - opcode : 0) {
+    const unsigned before = opcode < window ? window - opcode : 0;  // bytes of the previous page
+    if (previous) mem::ram_copy(bytes_.data(), previous + page_size - before, before);
+    const unsigned from = opcode + before - window;
+    mem::ram_copy(&bytes_[before], page + from, std::min<usize>(bytes_.size() - before, page_size - from));
   }
   /// An instruction has its opcode there, as at least three quarters of those that decode without an error say.
   [[nodiscard]] bool is_instruction() {
@@ -89,45 +94,49 @@ class Sweep final {
   enum class Verdict : u8 { unknown, lost, passes, arrives };
   static constexpr unsigned window = 48, starts = 16, longest = 15;
 
-  [[nodiscard]] u8 at(unsigned n) const { return bytes_[n - begin_]; }
   [[nodiscard]] Verdict from(unsigned start) {
     if (start > opcode_) return Verdict::passes;
-    Verdict& known = verdicts_[start - begin_];
+    Verdict& known = verdicts_[start];
     if (known == Verdict::unknown) known = look(start);
     return known;
   }
   [[nodiscard]] Verdict look(unsigned start) {
     unsigned behind = start;
-    while (behind < opcode_ && is_prefix(at(behind))) ++behind;
-    if (behind < opcode_ && at(behind) >> 4 == 4) ++behind;  // REX
+    while (behind < opcode_ && is_prefix(bytes_[behind])) ++behind;
+    if (behind < opcode_ && bytes_[behind] >> 4 == 4) ++behind;  // REX
     if (behind == opcode_) return Verdict::arrives;
-    if (at(start) == escape && (at(start + 1) == 0x0b || at(start + 1) == 0xa2)) return from(start + 2);  // UD2, CPUID
+    const u8* at = &bytes_[start];
+    if (at[0] == escape && (at[1] == 0x0b || at[1] == 0xa2)) return from(start + 2);  // UD2, CPUID
     Parsed parsed;
-    if (!parse(CodeSize::bits64, &bytes_[start - begin_], longest, parsed)) return Verdict::lost;
+    if (!parse(CodeSize::bits64, at, longest, parsed)) return Verdict::lost;
     return from(start + parsed.length);
   }
 
-  const unsigned opcode_, begin_;
+  const unsigned opcode_, begin_;  ///< places in bytes_
   std::array<u8, window + longest + 1> bytes_{};
   std::array<Verdict, window + 1> verdicts_{};
 };
 
 }  // namespace
 
-Sensitive find_sensitive(const std::byte* page, const std::byte* next) {
+Sensitive find_sensitive(const std::byte* page, const std::byte* next, const std::byte* previous) {
   Sensitive all = Sensitive::none;
   const auto at = [&](usize n) {
     return n < page_size ? mem::ram_load<u8>(page + n) : next ? mem::ram_load<u8>(next + (n - page_size)) : u8{0};
+  };
+  const auto before_it = [&](usize k, unsigned back) {
+    if (k >= back) return at(k - back);
+    return previous ? mem::ram_load<u8>(previous + (page_size + k - back)) : u8{0xf3};
   };
   for (usize n = 0; n < page_size; n += 8) {
     const u64 word = mem::ram_load<u64>(page + n);
     for (u64 found = equal_bytes(word, escape) | equal_bytes(word, int_n); found; found &= found - 1) {
       const usize k = n + static_cast<unsigned>(__builtin_ctzll(found)) / 8;
-      const u8 before[] = {k >= 2 ? at(k - 2) : u8{0xf3}, k >= 1 ? at(k - 1) : u8{0xf3}};
+      const u8 before[] = {before_it(k, 2), before_it(k, 1)};
       Sensitive kind = Sensitive::other;
       if (next || k + 2 < page_size) kind = at(k) == int_n ? int_kind(at(k + 1)) : kind_of(before, at(k + 1), at(k + 2));
       if (kind == Sensitive::none || (has(all, kind))) continue;
-      if (Sweep(page, static_cast<unsigned>(k)).is_instruction()) all = all | kind;
+      if (Sweep(page, previous, static_cast<unsigned>(k)).is_instruction()) all = all | kind;
     }
   }
   return all;

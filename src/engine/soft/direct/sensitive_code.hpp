@@ -21,12 +21,13 @@ enum class Sensitive : u8 {
 }
 
 /// Looks for such instructions. `next` is what follows the page, or nullptr: what may go on there counts as
-/// `other`.
+/// `other`. `previous` is the code before it, or nullptr: then more of the page's first bytes may be instructions.
 ///
 /// Where such bytes stand, the code before them is decoded from several places on: they are an instruction if
 /// decoding comes to them often enough. So a constant in an operand is none, and who hides one in another
 /// instruction is not found. That protects programs from wrong answers, not the host: what the process that runs
 /// them may do does not depend on it.
-[[nodiscard]] Sensitive find_sensitive(const std::byte* page, const std::byte* next);
+[[nodiscard]] Sensitive find_sensitive(const std::byte* page, const std::byte* next,
+                                       const std::byte* previous = nullptr);
 
 }  // namespace bhyve::soft

@@ -86,9 +86,11 @@ void UserMappings::flush_page(u64 linear) {
   flushed_.push_back(linear);
 }
 
-/// Unmaps pages [first, end) of the region, and code before them, which may go on there.
+/// Unmaps pages [first, end) of the region, and code before them, which may go on there, and behind them, which was
+/// looked at with them in view.
 void UserMappings::take(u64 base, Region& region, unsigned first, unsigned end) {
   if (first > 0 && region.entry[first - 1] & executable) --first;
+  if (end < entries && region.entry[end] & executable) ++end;
   process_.unmap(base + first * page_size, u64{end - first} * page_size);
   std::fill(region.entry.begin() + first, region.entry.begin() + end, 0);
   ++runs_;
@@ -124,24 +126,57 @@ void UserMappings::put(u64 base, Region& region, unsigned first, unsigned end) {
   }
 }
 
-/// The executable entry of page n of the region, or a lesser one if something there needs the engine. CPUID can be made
-/// to stop the process, for pages that are executed again and again. An instruction that goes on in the next page is
-/// looked at if that is executable here, too: then both go together.
-u64 UserMappings::without_sensitive(const Region& region, unsigned n, u64 entry, bool is_wanted) {
-  const u64 after = n + 1 < entries ? region.entry[n + 1] : 0;
-  const std::byte* next = after & executable ? ram(Gpa(after & frame), x86::ept::r) : nullptr;
-  const Sensitive found = find_sensitive(ram(Gpa(entry & frame), x86::ept::r), next);
+/// Whether code where that was found can run. CPUID can be made to stop the process, for pages that are executed
+/// again and again.
+bool UserMappings::lets_run(Sensitive found, bool is_wanted) {
   if (has(found, Sensitive::other) ||
       (has(found, Sensitive::xstate) && cpu_.s.xcr0 != Fpu::host_xcr0()))
-    return entry & ~executable;
-  if (!has(found, Sensitive::cpuid)) return entry;
-  if (!faults_cpuid_) {
-    if (!process_.cpuid_can_fault() || !may_slow_stops_ || !is_wanted || ++wanted_cpuid_ < cpuid_patience_)
-      return entry & ~executable;
-    process_.let_cpuid_fault(true);
-    faults_cpuid_ = true;
+    return false;
+  if (!has(found, Sensitive::cpuid) || faults_cpuid_) return true;
+  if (!process_.cpuid_can_fault() || !may_slow_stops_ || !is_wanted || ++wanted_cpuid_ < cpuid_patience_)
+    return false;
+  process_.let_cpuid_fault(true);
+  return faults_cpuid_ = true;
+}
+
+/// What the page tables allow for pages [first, end).
+void UserMappings::look_at(u64 base, const Region& region, const Leaf& leaf, Window& w) const {
+  for (unsigned n = w.first; n < w.end; ++n) {
+    const u64 at = base + n * page_size;
+    const bool ours = at >= UserProcess::service_begin && at < UserProcess::service_end;
+    const u64 entry = w.entry[n] = ours || at >= UserProcess::user_end ? 0 : allowed(leaf, n);
+    if (!(entry & executable)) continue;
+    const u64 had = region.entry[n];
+    const bool known = had & executable && !((had ^ entry) & frame);
+    if (known) w.entry[n] |= had & has_cpuid;
+    w.fresh[n] = !known;
+    w.stays[n] = known || !(entry & writable);
   }
-  return entry | has_cpuid;
+}
+
+/// Leaves those pages of the window executable where nothing needs the engine. What the bytes at a page's ends are, the
+/// code beyond tells, if that is executable here, too: then they go together.
+void UserMappings::drop_sensitive(const Region& region, Window& w, unsigned wanted) {
+  const auto code_at = [&](unsigned n) -> const std::byte* {
+    const bool inside = n >= w.first && n < w.end;
+    const u64 entry = inside ? w.entry[n] : n < entries ? region.entry[n] : 0;
+    return entry & executable && (!inside || w.stays[n]) ? ram(Gpa(entry & frame), x86::ept::r) : nullptr;
+  };
+  for (std::bitset<entries> open = w.fresh; open.any();) {
+    for (unsigned n = w.end; n-- > w.first;) {
+      if (!open[n]) continue;
+      open.reset(n);
+      const Sensitive found =
+          find_sensitive(ram(Gpa(w.entry[n] & frame), x86::ept::r), code_at(n + 1), code_at(n - 1));
+      const bool runs = lets_run(found, n == wanted);
+      w.entry[n] &= ~(runs ? u64{has_cpuid} : has_cpuid | executable);
+      if (runs && has(found, Sensitive::cpuid)) w.entry[n] |= has_cpuid;
+      if (runs) continue;
+      for (const unsigned beside : {n - 1, n + 1})  // had it in view
+        if (beside >= w.first && beside < w.end && w.fresh[beside] && w.entry[beside] & executable)
+          open.set(beside);
+    }
+  }
 }
 
 bool UserMappings::fill(u64 linear, bool executes) {
@@ -154,31 +189,32 @@ bool UserMappings::fill(u64 linear, bool executes) {
   Region& region = *slot;
   region.large |= !leaf.table;
   huge_ |= leaf.huge;
-  const u64 window = leaf.table ? around : entries;
-  const auto from = static_cast<unsigned>((linear - base) / page_size & ~(window - 1));
+  const auto wanted = static_cast<unsigned>((linear - base) / page_size);
+  const auto window = static_cast<unsigned>(leaf.table ? around : entries);
+  const unsigned from = wanted & ~(window - 1);
+  // One page more on either side, for what the window's ends are.
+  Window w{.first = from - (from > 0), .end = std::min(from + window + 1, entries)};
+  look_at(base, region, leaf, w);
+  drop_sensitive(region, w, wanted);
   std::bitset<entries> changed;
-  for (unsigned n = from + static_cast<unsigned>(window); n-- > from;) {  // code needs to know what follows it
-    const u64 at = base + n * page_size;
-    u64 entry = allowed(leaf, n);
-    const bool ours = at >= UserProcess::service_begin && at < UserProcess::service_end;
-    if (ours || at >= UserProcess::user_end) entry = 0;
+  for (unsigned n = w.first; n < w.end; ++n) {
     u64& had = region.entry[n];
-    const bool is_wanted = at == (linear & ~page_mask);
-    const bool known = had & executable && !((had ^ entry) & frame);
-    if (entry & executable) entry = known ? entry | (had & has_cpuid) : without_sensitive(region, n, entry, is_wanted);
-    entry = settle(entry, had, executes, is_wanted);
+    // What was known went with the page beside it, perhaps.
+    const u64 wish = w.fresh[n] || had & executable ? w.entry[n] : w.entry[n] & ~u64{executable};
+    const u64 entry = settle(wish, had, executes, n == wanted);
     if (!entry || entry == had) continue;
+    if (had & executable && !(entry & executable)) take(base, region, n, n + 1);
     had = entry;
     changed.set(n);
     if (entry & writable) writable_pages_.set(slot_of(Gpa(entry & frame)));
     if (entry & executable) executable_pages_.set(slot_of(Gpa(entry & frame)));
   }
-  for (unsigned n = from; n < from + window; ++n) {
-    const unsigned first = n;
-    while (n < from + window && changed[n]) ++n;
-    if (first < n) put(base, region, first, n);
+  for (unsigned n = w.first; n < w.end; ++n) {
+    const unsigned run = n;
+    while (n < w.end && changed[n] && region.entry[n]) ++n;
+    if (run < n) put(base, region, run, n);
   }
-  return changed[(linear - base) / page_size];
+  return changed[wanted];
 }
 
 bool UserMappings::is_watched(u64 entry) const {

@@ -13,6 +13,7 @@
 namespace bhyve::soft {
 
 class Cpu;
+enum class Sensitive : u8;
 
 /// What of one guest address space its UserProcess has mapped: in effect a TLB for user accesses, whose
 /// entries are the host's page tables. It holds pages of guest RAM as the guest's page tables allow them
@@ -80,7 +81,16 @@ class UserMappings final {
   };
   [[nodiscard]] bool find_leaf(u64 linear, Leaf& out, u64 needed = pte_usable) const;
   [[nodiscard]] u64 allowed(const Leaf& leaf, unsigned n) const;
-  [[nodiscard]] u64 without_sensitive(const Region& region, unsigned n, u64 entry, bool is_wanted);
+  /// Pages [first, end) of a region, as they are to be mapped.
+  struct Window {
+    unsigned first, end;
+    std::array<u64, entries> entry{};
+    std::bitset<entries> fresh{};  ///< code that is not known yet
+    std::bitset<entries> stays{};  ///< code that nobody writes to unnoticed, once it is mapped
+  };
+  void look_at(u64 base, const Region& region, const Leaf& leaf, Window& w) const;
+  void drop_sensitive(const Region& region, Window& w, unsigned wanted);
+  [[nodiscard]] bool lets_run(Sensitive found, bool is_wanted);
   void stop_cpuid_faults();
   [[nodiscard]] bool is_sane(u64 entry, u64 needed) const;
   [[nodiscard]] const std::byte* ram(Gpa gpa, u64 need) const;
