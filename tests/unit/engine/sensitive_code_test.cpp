@@ -66,7 +66,7 @@ Sensitive within(const Bytes& code) {
   page.put(at, code).put(at + code.size(), ordinary).put(at + code.size() + ordinary.size(), ordinary);
   const usize behind = at + code.size() + 2 * ordinary.size();
   page.fill(behind, behind + ordinary.size(), 0x90);
-  return find_sensitive(page.data(), Page().data());
+  return find_sensitive(page.data(), Page().data()).kinds;
 }
 
 std::string text(const Bytes& code) {
@@ -81,7 +81,7 @@ void expect(Sensitive kind, const std::vector<Bytes>& all) {
 
 TEST(SensitiveCodeTest, OrdinaryCodeHasNothing) {
   const Page page;
-  EXPECT_EQ(find_sensitive(page.data(), page.data()), Sensitive::none);
+  EXPECT_EQ(find_sensitive(page.data(), page.data()).kinds, Sensitive::none);
   expect(Sensitive::none, {{0x90}});
 }
 
@@ -128,8 +128,8 @@ TEST(SensitiveCodeTest, WhatTellsOfTheHost) {
 
 TEST(SensitiveCodeTest, WhatTheGuestsProcessorHasNot) {
   expect(Sensitive::other, {{0x0f, 0x01, 0xc1}, {0x0f, 0x01, 0xd9},             // vmcall, vmmcall
-                            {0x0f, 0x01, 0xd4},                                 // vmfunc
-                            {0x0f, 0x01, 0xee}, {0x0f, 0x01, 0xef}});           // rdpkru, wrpkru
+                            {0x0f, 0x01, 0xd4}});                               // vmfunc
+  expect(Sensitive::pkru, {{0x0f, 0x01, 0xee}, {0x0f, 0x01, 0xef}});            // rdpkru, wrpkru
 }
 
 TEST(SensitiveCodeTest, WhatLoadsSegments) {
@@ -173,10 +173,10 @@ TEST(SensitiveCodeTest, OperandsOfOtherInstructionsAreNone) {
 }
 
 TEST(SensitiveCodeTest, AtThePagesBegin) {
-  EXPECT_EQ(find_sensitive(Page().put(0, {0x0f, 0xa2, 0x90, 0x90}).data(), Page().data()), Sensitive::cpuid);
-  EXPECT_EQ(find_sensitive(Page().put(0, {0x0f, 0x03, 0xc1, 0x90}).data(), Page().data()), Sensitive::other);
+  EXPECT_EQ(find_sensitive(Page().put(0, {0x0f, 0xa2, 0x90, 0x90}).data(), Page().data()).kinds, Sensitive::cpuid);
+  EXPECT_EQ(find_sensitive(Page().put(0, {0x0f, 0x03, 0xc1, 0x90}).data(), Page().data()).kinds, Sensitive::other);
   // F3 may be the last byte of the page before.
-  EXPECT_EQ(find_sensitive(Page().put(0, {0x0f, 0xc7, 0xf8, 0x90}).data(), Page().data()), Sensitive::other);
+  EXPECT_EQ(find_sensitive(Page().put(0, {0x0f, 0xc7, 0xf8, 0x90}).data(), Page().data()).kinds, Sensitive::other);
 }
 
 TEST(SensitiveCodeTest, ThePageBeforeSaysHowItBegins) {
@@ -184,15 +184,15 @@ TEST(SensitiveCodeTest, ThePageBeforeSaysHowItBegins) {
   Page before, page;
   before.fill(0, page_size, 0x90).put(page_size - 3, {0x48, 0x8b, 0x05});
   page.fill(0, page_size, 0x90).put(0, {0x0f, 0x02, 0x00, 0x00});
-  EXPECT_EQ(find_sensitive(page.data(), Page().data()), Sensitive::other) << "LAR";
-  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::none);
+  EXPECT_EQ(find_sensitive(page.data(), Page().data()).kinds, Sensitive::other) << "LAR";
+  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()).kinds, Sensitive::none);
   before.put(page_size - 3, {0x90, 0x90, 0x90});
-  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::other);
+  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()).kinds, Sensitive::other);
   // RDPID or RDSEED: F3 says it.
   page.put(0, {0x0f, 0xc7, 0xf8, 0x90});
-  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::none);
+  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()).kinds, Sensitive::none);
   before.put(page_size - 1, {0xf3});
-  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::other);
+  EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()).kinds, Sensitive::other);
 }
 
 TEST(SensitiveCodeTest, ThePageBeforeIsDecodedFarEnough) {
@@ -200,9 +200,9 @@ TEST(SensitiveCodeTest, ThePageBeforeIsDecodedFarEnough) {
     Page before, page;
     before.fill(0, page_size, 0x90);
     page.fill(0, page_size, 0x90).put(at, {0x0f, 0xa2});
-    EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::cpuid) << at;
+    EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()).kinds, Sensitive::cpuid) << at;
     page.put(at, {0xba, 0x0f, 0xa2, 0x00, 0x00});  // mov edx, 0a20fh
-    EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()), Sensitive::none) << at;
+    EXPECT_EQ(find_sensitive(page.data(), Page().data(), before.data()).kinds, Sensitive::none) << at;
   }
 }
 
@@ -218,26 +218,26 @@ class PageEndTest : public testing::Test {
 
 TEST_F(PageEndTest, WhatIsWholeIsFoundWhateverFollows) {
   const Page page = ending_in({0x0f, 0x01, 0xd0});
-  EXPECT_EQ(find_sensitive(page.data(), Page().data()), Sensitive::xstate);
-  EXPECT_EQ(find_sensitive(page.data(), nullptr), Sensitive::xstate);
+  EXPECT_EQ(find_sensitive(page.data(), Page().data()).kinds, Sensitive::xstate);
+  EXPECT_EQ(find_sensitive(page.data(), nullptr).kinds, Sensitive::xstate);
 }
 
 TEST_F(PageEndTest, TheNextPageSaysHowItGoesOn) {
   const Page one = ending_in({0x0f}), two = ending_in({0x0f, 0x01});
-  EXPECT_EQ(find_sensitive(one.data(), Page().put(0, {0xa2}).data()), Sensitive::cpuid);
-  EXPECT_EQ(find_sensitive(one.data(), Page().put(0, {0x03, 0xc1}).data()), Sensitive::other);
-  EXPECT_EQ(find_sensitive(one.data(), Page().put(0, {0x84, 0x10, 0, 0, 0}).data()), Sensitive::none);
-  EXPECT_EQ(find_sensitive(two.data(), Page().put(0, {0xd0}).data()), Sensitive::xstate);
-  EXPECT_EQ(find_sensitive(two.data(), Page().put(0, {0xf8}).data()), Sensitive::none) << "swapgs";
-  EXPECT_EQ(find_sensitive(ending_in({0xcd}).data(), Page().put(0, {0x80}).data()), Sensitive::other);
-  EXPECT_EQ(find_sensitive(ending_in({0xcd}).data(), Page().put(0, {0x03}).data()), Sensitive::none);
-  EXPECT_EQ(find_sensitive(ending_in({0xf3, 0x0f}).data(), Page().put(0, {0xc7, 0xf8}).data()), Sensitive::other);
+  EXPECT_EQ(find_sensitive(one.data(), Page().put(0, {0xa2}).data()).kinds, Sensitive::cpuid);
+  EXPECT_EQ(find_sensitive(one.data(), Page().put(0, {0x03, 0xc1}).data()).kinds, Sensitive::other);
+  EXPECT_EQ(find_sensitive(one.data(), Page().put(0, {0x84, 0x10, 0, 0, 0}).data()).kinds, Sensitive::none);
+  EXPECT_EQ(find_sensitive(two.data(), Page().put(0, {0xd0}).data()).kinds, Sensitive::xstate);
+  EXPECT_EQ(find_sensitive(two.data(), Page().put(0, {0xf8}).data()).kinds, Sensitive::none) << "swapgs";
+  EXPECT_EQ(find_sensitive(ending_in({0xcd}).data(), Page().put(0, {0x80}).data()).kinds, Sensitive::other);
+  EXPECT_EQ(find_sensitive(ending_in({0xcd}).data(), Page().put(0, {0x03}).data()).kinds, Sensitive::none);
+  EXPECT_EQ(find_sensitive(ending_in({0xf3, 0x0f}).data(), Page().put(0, {0xc7, 0xf8}).data()).kinds, Sensitive::other);
 }
 
 TEST_F(PageEndTest, WithoutANextPageWhatMayGoOnThereIsSensitive) {
-  EXPECT_EQ(find_sensitive(ending_in({0x0f}).data(), nullptr), Sensitive::other);
-  EXPECT_EQ(find_sensitive(ending_in({0x0f, 0x01}).data(), nullptr), Sensitive::other);
-  EXPECT_EQ(find_sensitive(ending_in({0xc3}).data(), nullptr), Sensitive::none);
+  EXPECT_EQ(find_sensitive(ending_in({0x0f}).data(), nullptr).kinds, Sensitive::other);
+  EXPECT_EQ(find_sensitive(ending_in({0x0f, 0x01}).data(), nullptr).kinds, Sensitive::other);
+  EXPECT_EQ(find_sensitive(ending_in({0xc3}).data(), nullptr).kinds, Sensitive::none);
 }
 
 }  // namespace

@@ -26,8 +26,8 @@ Sensitive system_kind(u8 modrm) {
   if (!is_register(modrm)) return reg <= 1 || reg == 4 ? Sensitive::other : Sensitive::none;  // SGDT, SIDT, SMSW
   switch (modrm) {
     case 0xd0: return Sensitive::xstate;                                                   // XGETBV
-    case 0xc1: case 0xd4: case 0xd9:                                                       // VMCALL, VMFUNC, VMMCALL
-    case 0xee: case 0xef: return Sensitive::other;                                         // RDPKRU, WRPKRU
+    case 0xc1: case 0xd4: case 0xd9: return Sensitive::other;                              // VMCALL, VMFUNC, VMMCALL
+    case 0xee: case 0xef: return Sensitive::pkru;
     default: return reg == 4 ? Sensitive::other : Sensitive::none;                         // SMSW
   }
 }
@@ -80,6 +80,7 @@ class Sweep final {
     mem::ram_copy(&bytes_[before], page + from, std::min<usize>(bytes_.size() - before, page_size - from));
   }
   /// An instruction has its opcode there, as at least three quarters of those that decode without an error say.
+  static constexpr unsigned window = 48;  ///< bytes before it that are looked at
   [[nodiscard]] bool is_instruction() {
     unsigned came = 0, arrived = 0;
     for (unsigned start = begin_; start < begin_ + starts && start <= opcode_; ++start) {
@@ -92,7 +93,7 @@ class Sweep final {
 
  private:
   enum class Verdict : u8 { unknown, lost, passes, arrives };
-  static constexpr unsigned window = 48, starts = 16, longest = 15;
+  static constexpr unsigned starts = 16, longest = 15;
 
   [[nodiscard]] Verdict from(unsigned start) {
     if (start > opcode_) return Verdict::passes;
@@ -119,8 +120,8 @@ class Sweep final {
 
 }  // namespace
 
-Sensitive find_sensitive(const std::byte* page, const std::byte* next, const std::byte* previous) {
-  Sensitive all = Sensitive::none;
+SensitiveCode find_sensitive(const std::byte* page, const std::byte* next, const std::byte* previous) {
+  SensitiveCode all;
   const auto at = [&](usize n) {
     return n < page_size ? mem::ram_load<u8>(page + n) : next ? mem::ram_load<u8>(next + (n - page_size)) : u8{0};
   };
@@ -135,8 +136,10 @@ Sensitive find_sensitive(const std::byte* page, const std::byte* next, const std
       const u8 before[] = {before_it(k, 2), before_it(k, 1)};
       Sensitive kind = Sensitive::other;
       if (next || k + 2 < page_size) kind = at(k) == int_n ? int_kind(at(k + 1)) : kind_of(before, at(k + 1), at(k + 2));
-      if (kind == Sensitive::none || (has(all, kind))) continue;
-      if (Sweep(page, previous, static_cast<unsigned>(k)).is_instruction()) all = all | kind;
+      all.by_next |= next && k + 2 >= page_size;
+      all.by_previous |= previous && (k < 2 || (k < Sweep::window && kind != Sensitive::none));
+      if (kind == Sensitive::none || has(all.kinds, kind)) continue;
+      if (Sweep(page, previous, static_cast<unsigned>(k)).is_instruction()) all.kinds = all.kinds | kind;
     }
   }
   return all;

@@ -12,10 +12,16 @@ enum class Sensitive : u8 {
   cpuid = 1,
   xstate = 2,  ///< XGETBV, XSAVE, XRSTOR and their kin: they follow the host's XCR0
   other = 4,   ///< LSL, RDPID, SGDT, VMCALL, INT 80h and others
+  pkru = 8,    ///< RDPKRU, WRPKRU: #UD as in the guest, unless the host has protection keys
 };
 [[nodiscard]] constexpr Sensitive operator|(Sensitive a, Sensitive b) {
   return static_cast<Sensitive>(static_cast<u8>(a) | static_cast<u8>(b));
 }
+/// What was found, and what told that: code on the pages beside.
+struct SensitiveCode {
+  Sensitive kinds = Sensitive::none;
+  bool by_next = false, by_previous = false;
+};
 [[nodiscard]] constexpr bool has(Sensitive set, Sensitive kind) {
   return static_cast<u8>(set) & static_cast<u8>(kind);
 }
@@ -27,7 +33,7 @@ enum class Sensitive : u8 {
 /// decoding comes to them often enough. So a constant in an operand is none, and who hides one in another
 /// instruction is not found. That protects programs from wrong answers, not the host: what the process that runs
 /// them may do does not depend on it.
-[[nodiscard]] Sensitive find_sensitive(const std::byte* page, const std::byte* next,
-                                       const std::byte* previous = nullptr);
+[[nodiscard]] SensitiveCode find_sensitive(const std::byte* page, const std::byte* next,
+                                           const std::byte* previous = nullptr);
 
 }  // namespace bhyve::soft

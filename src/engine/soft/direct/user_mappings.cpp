@@ -86,11 +86,10 @@ void UserMappings::flush_page(u64 linear) {
   flushed_.push_back(linear);
 }
 
-/// Unmaps pages [first, end) of the region, and code before them, which may go on there, and behind them, which was
-/// looked at with them in view.
+/// Unmaps pages [first, end) of the region, and code beside them that was looked at with them in view.
 void UserMappings::take(u64 base, Region& region, unsigned first, unsigned end) {
-  if (first > 0 && region.entry[first - 1] & executable) --first;
-  if (end < entries && region.entry[end] & executable) ++end;
+  if (first > 0 && region.entry[first - 1] & by_next) --first;
+  if (end < entries && region.entry[end] & by_previous) ++end;
   process_.unmap(base + first * page_size, u64{end - first} * page_size);
   std::fill(region.entry.begin() + first, region.entry.begin() + end, 0);
   ++runs_;
@@ -130,7 +129,8 @@ void UserMappings::put(u64 base, Region& region, unsigned first, unsigned end) {
 /// again and again.
 bool UserMappings::lets_run(Sensitive found, bool is_wanted) {
   if (has(found, Sensitive::other) ||
-      (has(found, Sensitive::xstate) && cpu_.s.xcr0 != Fpu::host_xcr0()))
+      (has(found, Sensitive::xstate) && cpu_.s.xcr0 != Fpu::host_xcr0()) ||
+      (has(found, Sensitive::pkru) && UserProcess::has_protection_keys()))
     return false;
   if (!has(found, Sensitive::cpuid) || faults_cpuid_) return true;
   if (!process_.cpuid_can_fault() || !may_slow_stops_ || !is_wanted || ++wanted_cpuid_ < cpuid_patience_)
@@ -148,7 +148,7 @@ void UserMappings::look_at(u64 base, const Region& region, const Leaf& leaf, Win
     if (!(entry & executable)) continue;
     const u64 had = region.entry[n];
     const bool known = had & executable && !((had ^ entry) & frame);
-    if (known) w.entry[n] |= had & has_cpuid;
+    if (known) w.entry[n] |= had & notes;
     w.fresh[n] = !known;
     w.stays[n] = known || !(entry & writable);
   }
@@ -166,12 +166,16 @@ void UserMappings::drop_sensitive(const Region& region, Window& w, unsigned want
     for (unsigned n = w.end; n-- > w.first;) {
       if (!open[n]) continue;
       open.reset(n);
-      const Sensitive found =
+      const SensitiveCode found =
           find_sensitive(ram(Gpa(w.entry[n] & frame), x86::ept::r), code_at(n + 1), code_at(n - 1));
-      const bool runs = lets_run(found, n == wanted);
-      w.entry[n] &= ~(runs ? u64{has_cpuid} : has_cpuid | executable);
-      if (runs && has(found, Sensitive::cpuid)) w.entry[n] |= has_cpuid;
-      if (runs) continue;
+      w.entry[n] &= ~notes;
+      if (lets_run(found.kinds, n == wanted)) {
+        const auto when = [](bool condition, u64 note) { return condition ? note : 0; };
+        w.entry[n] |= when(has(found.kinds, Sensitive::cpuid), has_cpuid) | when(found.by_next, by_next) |
+                      when(found.by_previous, by_previous);
+        continue;
+      }
+      w.entry[n] &= ~executable;
       for (const unsigned beside : {n - 1, n + 1})  // had it in view
         if (beside >= w.first && beside < w.end && w.fresh[beside] && w.entry[beside] & executable)
           open.set(beside);
@@ -200,8 +204,9 @@ bool UserMappings::fill(u64 linear, bool executes) {
   for (unsigned n = w.first; n < w.end; ++n) {
     u64& had = region.entry[n];
     // What was known went with the page beside it, perhaps.
-    const u64 wish = w.fresh[n] || had & executable ? w.entry[n] : w.entry[n] & ~u64{executable};
-    const u64 entry = settle(wish, had, executes, n == wanted);
+    const u64 wish = w.fresh[n] || had & executable ? w.entry[n] : w.entry[n] & ~(executable | notes);
+    u64 entry = settle(wish, had, executes, n == wanted);
+    if (!(entry & executable)) entry &= ~notes;
     if (!entry || entry == had) continue;
     if (had & executable && !(entry & executable)) take(base, region, n, n + 1);
     had = entry;
@@ -233,7 +238,7 @@ u64 UserMappings::settle(u64 entry, u64 had, bool executes, bool is_wanted) {
     if (runs) make_executable(Gpa(entry & frame));
     return entry;
   }
-  const u64 data = entry & ~(is_watched(entry) ? u64{writable} | executable : u64{executable});
+  const u64 data = entry & ~(is_watched(entry) ? writable | executable : executable);
   if (!runs) {
     if (is_wanted && executes) changes_[entry & frame].tainted = true;
     return data;

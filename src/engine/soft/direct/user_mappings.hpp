@@ -67,7 +67,9 @@ class UserMappings final {
   static constexpr u64 region_bytes = entries * page_size;
   /// Of the guest's page-table entries: P, U and A, without which nothing is mapped.
   static constexpr u64 pte_usable = x86::pte::p | x86::pte::us | x86::pte::a;
-  enum : u64 { present = 1, writable = 2, executable = 4, both = 8, has_cpuid = 16 };
+  static constexpr u64 present = 1, writable = 2, executable = 4, both = 8;
+  /// What else is known of an executable page: CPUID is there; the code beside told what some of its bytes are.
+  static constexpr u64 has_cpuid = 16, by_next = 32, by_previous = 64, notes = has_cpuid | by_next | by_previous;
   struct Region {
     std::array<u64, entries> entry{};
     bool large = false;  ///< has parts of a large page, which one INVLPG flushes all of
