@@ -174,6 +174,7 @@ USER static u64 special_by_kernel(u64 unused) {
 USER static u64 special_across(u64 unused) {
   for (u32 n = 0; n < ROUNDS; ++n) {
     const u64 first = 1 + n % 3, at = VA + 0x1000 - first;
+    for (u64 k = 8; k <= 64; k += 8) put_bytes(at - k, 0x9090909090909090, 8);  // it is no operand of what is there
     put_bytes(at, 0x90909090c3c3c3c3ull >> 8 * (n % 4), 4);
     put_bytes(at, LSL, 4);
     USER_EQ("special across", run_lsl(at), LIMIT);

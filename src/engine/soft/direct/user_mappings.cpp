@@ -166,10 +166,10 @@ void UserMappings::drop_sensitive(const Region& region, Window& w, unsigned want
     for (unsigned n = w.end; n-- > w.first;) {
       if (!open[n]) continue;
       open.reset(n);
-      const SensitiveCode found =
-          find_sensitive(ram(Gpa(w.entry[n] & frame), x86::ept::r), code_at(n + 1), code_at(n - 1));
+      const std::byte* page = ram(Gpa(w.entry[n] & frame), x86::ept::r);
+      const SensitiveCode found = page ? find_sensitive(page, code_at(n + 1), code_at(n - 1)) : SensitiveCode{};
       w.entry[n] &= ~notes;
-      if (lets_run(found.kinds, n == wanted)) {
+      if (page && lets_run(found.kinds, n == wanted)) {
         const auto when = [](bool condition, u64 note) { return condition ? note : 0; };
         w.entry[n] |= when(has(found.kinds, Sensitive::cpuid), has_cpuid) | when(found.by_next, by_next) |
                       when(found.by_previous, by_previous);
