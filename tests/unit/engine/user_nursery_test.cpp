@@ -18,8 +18,7 @@ class UserNurseryTest : public UserProcessTest {
   u64 successor(UserProcess& of, u64 value) {
     user_regs_struct r{};
     r.rip = code, r.eflags = 0x202, r.rax = value;
-    std::vector<u8> area = xsave;
-    EXPECT_EQ(of.run(r, area.data(), area.size()).signal, SIGILL);
+    EXPECT_EQ(of.run(r).signal, SIGILL);
     return r.rax;
   }
 };

@@ -65,7 +65,12 @@ class UserProcessTest : public testing::Test {
     registers.eflags = 0x202;
     registers.rsp = data + page_size - 64;
   }
-  UserProcess::Stop run() { return process->run(registers, xsave.data(), xsave.size()); }
+  /// With the vector registers of `xsave`, and back.
+  UserProcess::Stop run() {
+    if (!process->take_over(xsave)) return {};
+    const UserProcess::Stop stop = process->run(registers);
+    return process->bring_back(xsave) ? stop : UserProcess::Stop{};
+  }
   UserProcess::Stop run(const std::vector<u8>& bytes) {
     load(bytes);
     return run();

@@ -40,7 +40,7 @@ DirectExecutor::DirectExecutor(Cpu& cpu, UserNursery& nursery, const Options& op
   address_space(cpu.s.cr3);
 }
 
-DirectExecutor::~DirectExecutor() = default;
+DirectExecutor::~DirectExecutor() { cpu_.fpu.fetch(); }
 
 // ---- which address spaces ------------------------------------------------------------------------
 
@@ -271,9 +271,7 @@ Step DirectExecutor::run() {
     ++counters.held;
     return Step::branch;
   }
-  Fpu& fpu = cpu_.fpu;
-  fpu.materialise(1);  // the host's kernel takes MXCSR from there
-  fpu.put_pointers();
+  if (!hand_over(*space.process)) return cpu_.fpu.lost() ? Step::branch : failed();
   user_regs_struct registers{};
   load_registers(registers);
   ++counters.entries;
@@ -282,15 +280,24 @@ Step DirectExecutor::run() {
     cpu_.direct_process_.store(0, std::memory_order_relaxed);
     return Step::branch;
   }
-  const UserProcess::Stop stop =
-      space.process->run(registers, fpu.area(), XsaveLayout::host().size);
+  const UserProcess::Stop stop = space.process->run(registers);
   cpu_.direct_process_.store(0, std::memory_order_relaxed);
   ran_ = true;
   if (stop.why == UserProcess::Why::lost) return failed();
-  fpu.take_pointers();
   const Step st = store_registers(registers);
   if (st != Step::branch) return st;
   return stopped(stop);
+}
+
+/// The process is to have the x87 and vector registers. Mostly it has: system calls leave them alone.
+bool DirectExecutor::hand_over(UserProcess& process) {
+  Fpu& fpu = cpu_.fpu;
+  if (fpu.is_with(process)) return true;
+  const std::span<const u8> area = fpu.complete();
+  if (fpu.lost() || !process.take_over(area)) return false;
+  fpu.go_to(process);
+  ++counters.hand_overs;
+  return true;
 }
 
 Step DirectExecutor::stopped(const UserProcess::Stop& stop) {
@@ -348,10 +355,12 @@ bool DirectExecutor::preceded_by(u8 first, u8 second) const {
   return read && a == first && b == second;
 }
 
-/// The process is gone, and the guest's registers with it: somebody killed it. That ends the VM.
+/// The process is gone, and the guest's registers with it: somebody killed it. That ends the VM. (If the vector
+/// registers were there, too, Cpu::run() tells.)
 Step DirectExecutor::failed() {
   current_ = nullptr;
-  log_error("vCPU {}: the process of its user code is gone", cpu_.id());
+  cpu_.fpu.fetch();
+  if (!cpu_.fpu.lost()) log_error("vCPU {}: the process of its user code is gone", cpu_.id());
   return cpu_.leave_with(abi::ExitCode::vmx);
 }
 

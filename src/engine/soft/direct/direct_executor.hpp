@@ -65,7 +65,7 @@ class DirectExecutor final {
   void memory_changed();
 
   struct Counters {
-    u64 entries = 0, syscalls = 0, traps = 0, kicks = 0, promoted = 0, refused = 0, held = 0, fills = 0;
+    u64 entries = 0, syscalls = 0, traps = 0, kicks = 0, promoted = 0, refused = 0, held = 0, fills = 0, hand_overs = 0;
   } counters;  ///< written by the vCPU's thread only; read as relaxed snapshots
 
  private:
@@ -98,6 +98,7 @@ class DirectExecutor final {
   void load_registers(user_regs_struct& r) const;
   [[nodiscard]] Step store_registers(const user_regs_struct& r);
   [[nodiscard]] Step load_selectors(const user_regs_struct& r);
+  [[nodiscard]] bool hand_over(UserProcess& process);
   [[nodiscard]] Step stopped(const UserProcess::Stop& stop);
   void trapped(const UserProcess::Stop& stop);
   void note_fill(u64 address);

@@ -129,29 +129,35 @@ bool UserProcess::apply() {
   return true;
 }
 
-UserProcess::Stop UserProcess::run(user_regs_struct& registers, u8* xsave, usize xsave_bytes) {
+bool UserProcess::take_over(std::span<const u8> area) {
+  // The bytes behind the legacy region are the kernel's, and tell nothing when they come in.
+  std::memcpy(xstate_.data(), area.data(), software_at);
+  std::memcpy(xstate_.data() + header_at, area.data() + header_at, std::min(area.size(), xstate_.size()) - header_at);
+  std::memset(xstate_.data() + header_at + 8, 0, header_bytes - 8);
+  iovec all{xstate_.data(), xstate_.size()};
+  return trace_process(PTRACE_SETREGSET, pid_, NT_X86_XSTATE, &all) == 0;
+}
+
+bool UserProcess::bring_back(std::span<u8> area) {
+  iovec all{xstate_.data(), xstate_.size()};
+  if (trace_process(PTRACE_GETREGSET, pid_, NT_X86_XSTATE, &all) != 0) return false;
+  constexpr usize legacy_bytes = 416;
+  std::memcpy(area.data(), xstate_.data(), legacy_bytes);
+  std::memcpy(area.data() + header_at, xstate_.data() + header_at, std::min(area.size(), xstate_.size()) - header_at);
+  return true;
+}
+
+UserProcess::Stop UserProcess::run(user_regs_struct& registers) {
   registers.cs = base_.cs, registers.ss = base_.ss;
   registers.ds = registers.es = registers.fs = registers.gs = 0;
   registers.orig_rax = ~0ull;
-  // The bytes behind the legacy region are the kernel's, and tell nothing when they come in.
-  std::memcpy(xstate_.data(), xsave, software_at);
-  std::memcpy(xstate_.data() + header_at, xsave + header_at, std::min(xsave_bytes, xstate_.size()) - header_at);
-  std::memset(xstate_.data() + header_at + 8, 0, header_bytes - 8);
-  iovec all{xstate_.data(), xstate_.size()};
-  if (trace_process(PTRACE_SETREGSET, pid_, NT_X86_XSTATE, &all) != 0 ||
-      trace_process(PTRACE_SETREGS, pid_, 0, &registers) != 0 || trace_process(PTRACE_SYSEMU, pid_, 0, nullptr) != 0)
-    return {};
   int status = 0;
-  if (!wait_for_stop(pid_, status)) return {};
-  all.iov_len = xstate_.size();
-  if (trace_process(PTRACE_GETREGS, pid_, 0, &registers) != 0 ||
-      trace_process(PTRACE_GETREGSET, pid_, NT_X86_XSTATE, &all) != 0)
+  if (trace_process(PTRACE_SETREGS, pid_, 0, &registers) != 0 ||
+      trace_process(PTRACE_SYSEMU, pid_, 0, nullptr) != 0 || !wait_for_stop(pid_, status) ||
+      trace_process(PTRACE_GETREGS, pid_, 0, &registers) != 0)
     return {};
   constexpr u64 id = u64{1} << 21;
   id_ = registers.eflags & id;
-  constexpr usize legacy_bytes = 416;
-  std::memcpy(xsave, xstate_.data(), legacy_bytes);
-  std::memcpy(xsave + header_at, xstate_.data() + header_at, std::min(xsave_bytes, xstate_.size()) - header_at);
   Stop stop;
   stop.signal = WSTOPSIG(status);
   if (stop.signal == (SIGTRAP | 0x80)) {

@@ -3,9 +3,11 @@
 #include <sys/user.h>
 
 #include <array>
+#include <span>
 #include <vector>
 
 #include "base/types.hpp"
+#include "engine/soft/replay/fpu.hpp"
 
 namespace bhyve::soft {
 
@@ -13,7 +15,7 @@ namespace bhyve::soft {
 /// puts there and one region of our own (service_begin). It is traced: whatever ends the guest's code stops
 /// it, and it makes no system call that map() does not have it make.
 /// Owner: the thread that traces it, which UserNursery::spawn() was called on.
-class UserProcess final {
+class UserProcess final : public FpuHolder {
  public:
   /// Guest addresses that it cannot have: code and commands of our own, read-only there.
   static constexpr u64 service_begin = 0x6a80'5000'0000;
@@ -57,8 +59,12 @@ class UserProcess final {
     int code = 0;      ///< siginfo's, of SIGTRAP and SIGSEGV
     u64 address = 0;   ///< of a SIGSEGV
   };
-  /// Runs guest code from `registers` and the XSAVE area in the host's standard format until it stops.
-  [[nodiscard]] Stop run(user_regs_struct& registers, u8* xsave, usize xsave_bytes);
+  /// Runs guest code from `registers`, and the x87 and vector registers that are there, until it stops.
+  [[nodiscard]] Stop run(user_regs_struct& registers);
+  /// Gives it the x87 and vector registers of an XSAVE area in the host's standard format. What its code makes of
+  /// them stays, over any number of run()s. False: the process is gone.
+  [[nodiscard]] bool take_over(std::span<const u8> area);
+  [[nodiscard]] bool bring_back(std::span<u8> area) override;
   /// Has run() of another thread come back soon. Any thread, async-signal-safe.
   static void kick(pid_t pid) noexcept;
 

@@ -71,13 +71,14 @@ Fpu::Fpu(Cpu& cpu) : cpu_(cpu) {
 }
 
 void Fpu::make_live() {
+  fetch();
   ++cpu_.counters.fpu_switches;
   const u64 mask = host_components();
   asm volatile("xrstor64 %0"
                :
                : "m"(area_), "a"(static_cast<u32>(mask)), "d"(static_cast<u32>(mask >> 32))
                : "memory");
-  live_ = true;
+  place_ = Place::live;
   cpu_.update_gates();
 }
 
@@ -90,8 +91,16 @@ void Fpu::make_parked() {
   // XSAVE writes MXCSR whatever XSTATE_BV says; the pointers are ours to keep.
   asm volatile("fninit\n\tldmxcsr %0" : : "m"(default_mxcsr));
   if (mask & x86::xcr0::avx) asm volatile("vzeroupper");
-  live_ = false;
+  place_ = Place::parked;
   cpu_.frame.gates = 0;
+}
+
+void Fpu::bring_home() {
+  if (place_ == Place::live) return make_parked();
+  place_ = Place::parked;
+  if (holder_->bring_back(area_)) return take_pointers();
+  lost_ = true;
+  cpu_.request_check();
 }
 
 void Fpu::materialise(unsigned component) {
@@ -111,7 +120,7 @@ void Fpu::materialise(unsigned component) {
 }
 
 void Fpu::export_to(std::span<u8> out) {
-  park();
+  fetch();
   std::memset(out.data(), 0, out.size());
   std::memcpy(out.data(), area_.data(), header_at);
   set_field<u16>(out.data(), fop_at, fop);
@@ -127,6 +136,13 @@ void Fpu::export_to(std::span<u8> out) {
   }
 }
 
+std::span<const u8> Fpu::complete() {
+  fetch();
+  materialise(1);  // the host's kernel takes MXCSR from there
+  put_pointers();
+  return {area_.data(), XsaveLayout::host().size};
+}
+
 void Fpu::put_pointers() {
   if (!(xstate_bv() & bit(0))) return;
   set_field<u16>(area_.data(), fop_at, fop);
@@ -134,6 +150,7 @@ void Fpu::put_pointers() {
   set_field<u64>(area_.data(), fdp_at, fdp);
 }
 
+/// The guest's own code ran.
 void Fpu::take_pointers() {
   const bool used = xstate_bv() & bit(0);
   fop = used ? static_cast<u16>(field<u16>(area_.data(), fop_at) & 0x7ff) : u16{0};
@@ -143,7 +160,8 @@ void Fpu::take_pointers() {
 
 /// Takes any bytes: what XRSTOR would refuse is cut away.
 void Fpu::import_from(std::span<const u8> in) {
-  live_ = false;
+  place_ = Place::parked;
+  lost_ = false;
   cpu_.frame.gates = 0;
   area_.fill(0);
   std::memcpy(area_.data(), in.data(), 416);

@@ -32,9 +32,21 @@ struct XsaveLayout final {
   }
 };
 
-/// Where the guest's x87, SSE, AVX and AVX-512 registers are: parked in area() (then the host's FPU
-/// belongs to C++), or live in the host's registers, MXCSR and x87 control word included (then only
-/// general-register code may run). Replayed instructions make it live; Cpu::leave() parks it.
+/// What else can have the registers: a process whose code uses them.
+class FpuHolder {
+ public:
+  /// Copies them into an area like Fpu::area(), with FIP, FDP and FOP. False: they are lost, and the area is as
+  /// before. On the vCPU's thread.
+  [[nodiscard]] virtual bool bring_back(std::span<u8> area) = 0;
+
+ protected:
+  ~FpuHolder() = default;
+};
+
+/// Where the guest's x87, SSE, AVX and AVX-512 registers are: parked in area(), away with a holder (in both cases
+/// the host's FPU belongs to C++), or live in the host's registers, MXCSR and x87 control word included (then only
+/// general-register code may run). Replayed instructions make it live; Cpu::leave() parks it. What is away comes
+/// back when somebody needs it, at the end of Cpu::run() at the latest.
 /// Owner: the vCPU's thread.
 class Fpu final {
  public:
@@ -42,17 +54,31 @@ class Fpu final {
 
   /// Makes the guest's state live. Cheap when it is.
   void unpark() {
-    if (!live_) make_live();
+    if (place_ != Place::live) make_live();
   }
-  /// Saves the guest's state and gives C++ a clean FPU: FNINIT (a pending x87 exception must not
-  /// fire in our code), the default MXCSR, upper halves clear. Cheap when parked.
+  /// Saves a live state and gives C++ a clean FPU: FNINIT (a pending x87 exception must not
+  /// fire in our code), the default MXCSR, upper halves clear. Cheap when there is none.
   void park() {
-    if (live_) make_parked();
+    if (place_ == Place::live) make_parked();
   }
-  [[nodiscard]] bool live() const { return live_; }
+  /// park(), and the state is in area(), wherever it was.
+  void fetch() {
+    if (place_ != Place::parked) bring_home();
+  }
+  [[nodiscard]] bool live() const { return place_ == Place::live; }
+
+  /// fetch(), and area() is what the guest's own code would run with: MXCSR and FIP, FDP and FOP are in it.
+  [[nodiscard]] std::span<const u8> complete();
+  /// `holder` was given the state of area() and has it from now on.
+  void go_to(FpuHolder& holder) { place_ = Place::away, holder_ = &holder; }
+  [[nodiscard]] bool is_with(const FpuHolder& holder) const {
+    return place_ == Place::away && holder_ == &holder;
+  }
+  /// The holder is gone, and the state with it: area() has one of the guest's earlier states. Cpu::run() ends.
+  [[nodiscard]] bool lost() const { return lost_; }
 
   /// The parked state: an XSAVE area in the host's standard layout. Components that are in their
-  /// initial state have their XSTATE_BV bit clear and stale bytes. Only valid after park().
+  /// initial state have their XSTATE_BV bit clear and stale bytes. Only valid after fetch().
   [[nodiscard]] u8* area() { return area_.data(); }
   [[nodiscard]] u64& xstate_bv() { return *reinterpret_cast<u64*>(area_.data() + 512); }
   /// Gives a component that is in its initial state its initial bytes, so that it can be read and
@@ -67,20 +93,22 @@ class Fpu final {
   void export_to(std::span<u8> intel_area);
   void import_from(std::span<const u8> intel_area);
 
-  /// Bring FIP, FDP and FOP into area(), and out of it again where the guest's own code ran. Parked only.
-  void put_pointers();
-  void take_pointers();
-
-  /// FIP, FDP and FOP are the guest's, not those of the replayed host instruction.
+  /// FIP, FDP and FOP are the guest's, not those of the replayed host instruction. Not valid while away.
   u64 fip = 0, fdp = 0;
   u16 fop = 0;
 
  private:
   void make_live();
   void make_parked();
+  void bring_home();
+  void put_pointers();
+  void take_pointers();
+  enum class Place : u8 { parked, live, away };
   static constexpr usize area_size = 4096;
   Cpu& cpu_;
-  bool live_ = false;
+  FpuHolder* holder_ = nullptr;
+  Place place_ = Place::parked;
+  bool lost_ = false;
   alignas(64) std::array<u8, area_size> area_{};
 };
 

@@ -55,7 +55,7 @@ class ParkedRegisters final {
     }
   };
 
-  explicit ParkedRegisters(Fpu& fpu) : fpu_(fpu) { fpu.park(); }
+  explicit ParkedRegisters(Fpu& fpu) : fpu_(fpu) { fpu.fetch(); }
 
   [[nodiscard]] LegacyRegion& legacy() { return *reinterpret_cast<LegacyRegion*>(fpu_.area()); }
   [[nodiscard]] bool initial(unsigned component) const {

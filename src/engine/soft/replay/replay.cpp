@@ -127,10 +127,11 @@ bool misaligned(const Cpu& c, u64 la, unsigned size) {
 /// run(), the instruction is executed again from its start.
 class X87Undo final {
  public:
-  explicit X87Undo(Fpu& fpu) : fpu_(fpu), fip_(fpu.fip), fdp_(fpu.fdp), fop_(fpu.fop) {
+  explicit X87Undo(Fpu& fpu) : fpu_(fpu) {
     ParkedRegisters registers(fpu);
     legacy_ = registers.legacy();
     components_ = fpu.xstate_bv();
+    fip_ = fpu.fip, fdp_ = fpu.fdp, fop_ = fpu.fop;
   }
   void restore() {
     ParkedRegisters registers(fpu_);

@@ -1,6 +1,7 @@
 // The run loop: blocks, events, and what ends run().
 #include <span>
 
+#include "base/log.hpp"
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/decode/form_cache.hpp"
 #include "engine/soft/direct/direct_executor.hpp"
@@ -63,6 +64,10 @@ void Cpu::run(engine::Exit& exit) {
     if (!settle(st)) break;
   }
   end_turn();
+  if (fpu.lost()) [[unlikely]] {
+    log_error("vCPU {}: the process of its user code is gone, with registers of the guest", id_);
+    leave_with(abi::ExitCode::vmx);
+  }
   if (vm_.trace) [[unlikely]] vm_.trace->flush();
   exit_.rip = rip;
   switch (exit_.code) {
@@ -88,8 +93,8 @@ void Cpu::begin_turn() {
 
 void Cpu::end_turn() {
   running_.store(false, std::memory_order_seq_cst);
+  fpu.fetch();  // other threads may look at it
   if (direct_) direct_->rest();
-  fpu.park();
   if (vm_.bus.wanted()) [[unlikely]] vm_.bus.left();
   if (check_) vm_.turns.end();
 }
@@ -255,6 +260,7 @@ void Cpu::sync_stubs() {
 /// Somebody asked this vCPU to look up. False: leave run().
 bool Cpu::check_world() {
   frame.poll.exchange(0, std::memory_order_seq_cst);
+  if (fpu.lost()) [[unlikely]] return false;
   give_way();
   drop_written_code();
   sync_world();

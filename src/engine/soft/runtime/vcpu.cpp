@@ -222,6 +222,7 @@ void SoftVcpu::statistics(const StatSink& sink) const {
     sink("soft: direct execution left by a trap of the host", relaxed(d.traps));
     sink("soft: direct execution left to look at events", relaxed(d.kicks));
     sink("soft: direct execution left to map pages", relaxed(d.fills));
+    sink("soft: direct execution given vector registers", relaxed(d.hand_overs));
     sink("soft: direct execution put off", relaxed(d.held));
     sink("soft: address spaces that began to run directly", relaxed(d.promoted));
     sink("soft: address spaces that cannot run directly", relaxed(d.refused));

@@ -192,7 +192,7 @@ void ExecutorCheck::save(State& to) {
   to.r.rip = cpu_.rip;
   to.r.flags = cpu_.flags;
   if (!vectors_) return;
-  cpu_.fpu.park();
+  cpu_.fpu.fetch();
   mem::ram_copy(to.v.area.data(), cpu_.fpu.area(), to.v.area.size());
   to.v.fip = cpu_.fpu.fip, to.v.fdp = cpu_.fpu.fdp, to.v.fop = cpu_.fpu.fop;
 }
@@ -202,7 +202,7 @@ void ExecutorCheck::restore(const State& from) {
   cpu_.rip = from.r.rip;
   cpu_.flags = from.r.flags;
   if (!vectors_) return;
-  cpu_.fpu.park();
+  cpu_.fpu.fetch();
   mem::ram_copy(cpu_.fpu.area(), from.v.area.data(), from.v.area.size());
   cpu_.fpu.fip = from.v.fip, cpu_.fpu.fdp = from.v.fdp, cpu_.fpu.fop = from.v.fop;
 }
