@@ -160,6 +160,24 @@ TEST_F(XsaveTest, FxsaveKeepsGuestPointersAndRoundTrips) {
   EXPECT_EQ(run(fxsave64), gp);
 }
 
+TEST_F(XsaveTest, WhatLiesBehindX87RegistersIsNotKept) {
+  for (const auto& restore : {fxrstor64, xrstor64}) {
+    u8 image[512] = {0x7f, 0x03, 0, 0, 0xff};
+    std::memset(image + 32, 0x5a, 128);
+    const u32 mxcsr = 0x1f80;
+    std::memcpy(image + 24, &mxcsr, sizeof mxcsr);
+    put(area, image, sizeof image);
+    put(area + 512, XsaveHeader{3, 0, {}});
+    ASSERT_EQ(run(restore), none);
+    for (const auto& save : {fxsave64, xsave64}) {
+      ASSERT_EQ(run(save), none);
+      EXPECT_EQ(get<u16>(area + 32 + 8), 0x5a5a);
+      EXPECT_EQ(get<u16>(area + 32 + 10), 0);
+      EXPECT_EQ(get<u32>(area + 32 + 12), 0u);
+    }
+  }
+}
+
 TEST_F(XsaveTest, FnsaveInitialisesAndFrstorBringsBack) {
   // fninit; fld1; fldpi; fnsave [rdi]
   ASSERT_EQ(run({0xdb, 0xe3, 0xd9, 0xe8, 0xd9, 0xeb, 0xdd, 0x37}), none);

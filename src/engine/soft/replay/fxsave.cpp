@@ -41,11 +41,16 @@ LegacyHead export_head(Fpu& fpu, bool wide) {
   return head;
 }
 
-void import_x87(Fpu& fpu, const LegacyHead& head, bool wide) {
-  LegacyHead& to = ParkedRegisters(fpu).legacy().head;
-  to.fcw = head.fcw;
-  to.fsw = head.fsw;
-  to.ftw = head.ftw;
+void import_x87(Fpu& fpu, const LegacyRegion& image, bool wide) {
+  constexpr usize register_bytes = 10;  // what lies behind them no processor keeps
+  LegacyRegion& to = ParkedRegisters(fpu).legacy();
+  const LegacyHead& head = image.head;
+  fpu.xstate_bv() |= x86::xcr0::x87;
+  to.head.fcw = head.fcw;
+  to.head.fsw = head.fsw;
+  to.head.ftw = head.ftw;
+  std::memset(to.st, 0, sizeof to.st);
+  for (unsigned n = 0; n < 8; ++n) std::memcpy(to.st[n], image.st[n], register_bytes);
   fpu.fop = head.fop & 0x7ff;
   fpu.fip = wide ? head.fip : static_cast<u32>(head.fip);
   fpu.fdp = wide ? head.fdp : static_cast<u32>(head.fdp);
@@ -72,9 +77,7 @@ Step h_fxrstor(Cpu& c, const Insn& i) {
   if (!c.read_bytes(la, &image, used, seg_of(i))) return c.failed();
   const bool sse = used > x87_end;
   if (sse && image.head.mxcsr & ~mxcsr_defined) return c.gp0();
-  c.fpu.materialise(0);
-  import_x87(c.fpu, image.head, i.size == 3);
-  std::memcpy(registers.legacy().st, image.st, sizeof image.st);
+  import_x87(c.fpu, image, i.size == 3);
   if (sse) {
     c.fpu.materialise(1);
     registers.legacy().head.mxcsr = image.head.mxcsr;

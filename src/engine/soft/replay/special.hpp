@@ -10,8 +10,8 @@ namespace bhyve::soft {
 
 /// The guest's FXSAVE head: guest pointers, defined MXCSR bits. `wide`: the 64-bit form (REX.W).
 [[nodiscard]] LegacyHead export_head(Fpu& fpu, bool wide);
-/// Takes FCW to FDP out of an image. The x87 component must be materialised or about to be written.
-void import_x87(Fpu& fpu, const LegacyHead& head, bool wide);
+/// Takes FCW to FDP and the registers out of an image. The x87 component counts as in use from then on.
+void import_x87(Fpu& fpu, const LegacyRegion& image, bool wide);
 /// #MF, or FERR# when CR0.NE is clear.
 [[nodiscard]] Step raise_x87_error(Cpu& c);
 

@@ -59,8 +59,7 @@ class Restorer final {
  private:
   void commit_x87() {
     if (restored_ & xcr0::x87) {
-      set(0, registers_.legacy().st[0], legacy_.st[0], sizeof legacy_.st);
-      import_x87(fpu_, legacy_.head, operand_.wide);
+      import_x87(fpu_, legacy_, operand_.wide);
     } else if (initialised_ & xcr0::x87) {
       fpu_.xstate_bv() &= ~xcr0::x87;
       fpu_.fip = fpu_.fdp = fpu_.fop = 0;
