@@ -316,7 +316,7 @@ class Cpu final {
   void update_segments();
   [[nodiscard]] bool has_flat_segments() const;
 
-  Fpu fpu;  ///< x87 and vector state: live in the host or parked (replay/fpu.hpp)
+  Fpu fpu;  ///< x87 and vector state: live in the host, parked, or away (replay/fpu.hpp)
 
   /// Capabilities (facts sheet 4.1) as the vmm set them.
   bool invpcid_enabled = true, rdtscp_enabled = true, rdpid_enabled = true, pause_exit = false,
