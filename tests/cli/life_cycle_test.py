@@ -223,6 +223,7 @@ class LifeCycle(CliCase):
     def test_destroy_kills_a_stuck_bhyve(self):
         process = self.start_guest()
         process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)  # all threads have stopped
         self.assertEqual(self.call("bhyvectl", "--vm=vm", "--destroy").returncode, 0)
         self.ends(process, -signal.SIGKILL)
         self.assertEqual(self.vms(), [])
