@@ -24,9 +24,9 @@ bool ExecutorChoice::is_settled(const Record& own) const {
 /// A trial has ended. Who wins often is tried against less often.
 void ExecutorChoice::tried(bool lost, u64 now) {
   trial_ = false;
-  pause_ = lost ? pause_ * 2 : scale_.pause_least;
+  pause_ = lost ? std::clamp(pause_ * 2, scale_.pause_least, scale_.pause_most) : scale_.pause_least;
   const u64 share = lost ? 30 : 4;
-  next_trial_ = now + std::clamp(std::max(trial_ticks_ * share, pause_), scale_.pause_least, scale_.pause_most);
+  next_trial_ = now + std::min(std::max(trial_ticks_ * share, pause_), scale_.pause_most);
 }
 
 void ExecutorChoice::ended(u64 ticks, bool directly, u64 now) {

@@ -165,7 +165,7 @@ void Fpu::import_from(std::span<const u8> in) {
   cpu_.frame.gates = 0;
   area_.fill(0);
   std::memcpy(area_.data(), in.data(), 416);
-  for (unsigned n = 0; n < 8; ++n) std::memset(area_.data() + st_at + n * 16 + 10, 0, 6);  // as live ones have it
+  for (usize n = 0; n < 8; ++n) std::memset(area_.data() + st_at + n * 16 + 10, 0, 6);  // as live ones have it
   const u64 bv = field<u64>(in.data(), header_at) & host_components();
   xstate_bv() = bv;
   fop = static_cast<u16>(field<u16>(in.data(), fop_at) & 0x7ff);
