@@ -110,9 +110,10 @@ TEST_P(FlagsTest, PagesThatAgreeBecomeOneAndAPartialChangeSplitsThem) {
   touch_all(0, true);
   EXPECT_FALSE(large(0) && GetParam().ad_bits) << "nobody asked for it yet";
   if (!large(0)) {
-    const u64 generation = pmap.generation();
+    const u64 generation = pmap.generation(), stale = pmap.stale_generations();
     ASSERT_TRUE(pmap.promote(0x5000));
     EXPECT_GT(pmap.generation(), generation) << "a change of size invalidates";
+    EXPECT_EQ(pmap.stale_generations(), stale) << "but what is cached by small pages stays right";
   }
   EXPECT_TRUE(large(0));
   EXPECT_EQ(pmap.stats().promotions, 1u);

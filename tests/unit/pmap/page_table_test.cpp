@@ -90,12 +90,13 @@ TEST_P(PmapTest, RemoveOfEverythingWithOverflowingLengthTakesAll) {
 }
 
 TEST_P(PmapTest, OnlyChangesThatMakeTranslationsStaleMoveTheGeneration) {
-  const u64 g0 = pmap.generation();
+  const u64 g0 = pmap.generation(), s0 = pmap.stale_generations();
   ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x1000), false}));
   ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x1000), true}));
   EXPECT_EQ(pmap.generation(), g0) << "new or larger rights need no invalidation";
   ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x1000), false}));
   EXPECT_EQ(pmap.generation(), g0 + 1) << "rights shrank";
+  EXPECT_EQ(pmap.stale_generations(), s0 + 1);
   ASSERT_TRUE(pmap.enter(0x5000, {ArenaAddr(0x2000), false}));
   EXPECT_EQ(pmap.generation(), g0 + 2) << "another frame";
   pmap.remove(0x5000, 1);
