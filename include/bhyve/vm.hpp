@@ -29,7 +29,8 @@ enum class CallerThread : std::uint8_t {
 /// Runs a virtual machine in this process until it ends; blocks. The variable `name` must be set. The
 /// VM's directory is made, or the one that an earlier run left is used again. On failure nothing
 /// that this call made is left behind. EBUSY when a VM of that name runs. Takes over SIGTERM (ACPI
-/// power button) and SIGINT for the time of the run. One run at a time in a process.
+/// power button) and SIGINT for the time of the run; if SIGCHLD has no handler, stopped children do not
+/// raise it from then on (SA_NOCLDSTOP). One run at a time in a process.
 [[nodiscard]] Result<RunResult> run_vm(const Config& config,
                                         CallerThread caller = CallerThread::stays_free);
 
