@@ -181,9 +181,6 @@ void DirectExecutor::code_written(std::span<const u64> pages) {
   }
 }
 
-/// What is mapped is looked for in the nested tables, too.
-void DirectExecutor::memory_changed() { flush_all(); }
-
 // ---- running -------------------------------------------------------------------------------------
 
 bool DirectExecutor::can_run() const {

@@ -55,14 +55,12 @@ class DirectExecutor final {
 
   // What a TLB is told. `address_space`: CR3 was loaded.
   void address_space(u64 cr3);
-  void flush_all();
+  void flush_all();  ///< also when the nested tables changed: what is mapped is looked for there, too
   void flush_pcid(u64 pcid);
   void flush_page(u64 linear);
   void revoke_writes();
   void revoke_writes(Gpa page);
   void code_written(std::span<const u64> pages);  ///< by number; none: perhaps any
-  /// Guest-physical memory is elsewhere, or other.
-  void memory_changed();
 
   struct Counters {
     u64 entries = 0, syscalls = 0, traps = 0, kicks = 0, promoted = 0, refused = 0, held = 0, fills = 0, hand_overs = 0;

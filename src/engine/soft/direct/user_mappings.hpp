@@ -36,7 +36,7 @@ class UserMappings final {
   // Notes, which update() acts on: where they come from, the guest's vector registers may be live, and the
   // host's library uses them.
 
-  /// Nothing is mapped from here on: another address space, or guest-physical memory changed.
+  /// Nothing is mapped from here on: another address space.
   void clear() { clear_ = true; }
   /// The guest flushed everything, or one page.
   void flush() { stale_ = true; }

@@ -24,7 +24,6 @@ void Cpu::sync_apic_page() {
   apic_page_ = page;
   for (NestedEntry& e : nested_) e = NestedEntry{};
   flush_tlb(false);
-  if (direct_) direct_->memory_changed();
 }
 
 /// Walks the EPT (SDM vol. 3, 28.3.2) with accessed and dirty bits, asks the vmspace on a violation.

@@ -233,7 +233,6 @@ void Cpu::sync_world() {
       stale_generations_ = stale;
       for (NestedEntry& e : nested_) e = NestedEntry{};
       flush_tlb(false);
-      if (direct_) direct_->memory_changed();
     }
     generation_seen_.store(generation);
   }
