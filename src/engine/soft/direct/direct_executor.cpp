@@ -76,10 +76,9 @@ void DirectExecutor::interrupted_user() {
   if (now - it.last_seen > tsc_hz() / 32) it.samples = 0;
   it.last_seen = now;
   if (it.refused) return;
-  const bool long_turns = it.turns < turns_to_judge || it.ticks / it.turns > stop_ticks();
+  const bool long_turns = it.turns.turns < turns_to_judge || it.turns.mean() > stop_ticks();
   if (++it.samples >= samples_needed && long_turns) return promote(cpu_.s.cr3);
-  it.turns = 0;
-  it.ticks = 0;
+  it.turns = {};
   watched_ = &it;
   watching_ = true;
   user_since_ = now;
@@ -139,8 +138,7 @@ void DirectExecutor::entered_kernel() {
   const u64 now = host_ticks(), ticks = now - user_since_;
   if (current_ && ran_ && (ticks < shortest_turn_ || !shortest_turn_)) shortest_turn_ = ticks;
   if (current_) return current_->choice.ended(ticks, ran_, now);
-  watched_->ticks += ticks;
-  ++watched_->turns;
+  watched_->turns.add(ticks);
 }
 
 void DirectExecutor::left_kernel() {

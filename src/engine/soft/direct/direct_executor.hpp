@@ -82,8 +82,7 @@ class DirectExecutor final {
     u64 fs_base = 0;       ///< tells programs apart that have the same page tables one after the other
     u64 last_seen = 0;     ///< TSC
     unsigned samples = 0;
-    u32 turns = 0;         ///< in user mode, since the last sample, as far as it was watched_
-    u64 ticks = 0;         ///< of them
+    ExecutorChoice::Record turns;  ///< in user mode, since the last sample, as far as it was watched_
     bool refused = false;  ///< for good
   };
 

@@ -32,8 +32,8 @@ void ExecutorChoice::tried(bool lost, u64 now) {
 void ExecutorChoice::ended(u64 ticks, bool directly, u64 now) {
   const Mode mode = directly ? direct : translated;
   if (mode != mode_) return;
-  sample_.ticks += ticks;
-  if (++sample_.turns < turns_of_sample && sample_.ticks < scale_.sample) return;
+  sample_.add(ticks);
+  if (sample_.turns < turns_of_sample && sample_.ticks < scale_.sample) return;
   const Record own = sample_, before = std::exchange(record_[mode], sample_);
   sample_ = {};
   trial_ticks_ += own.ticks;

@@ -18,6 +18,13 @@ class ExecutorChoice final {
     u64 short_turn = 0;  ///< translated turns that take less stay so, and nothing else is tried
     u64 pause_least = 0, pause_most = 0;  ///< between trials
   };
+  /// Turns, and how long they took together.
+  struct Record {
+    u64 ticks = 0;
+    u32 turns = 0;
+    [[nodiscard]] u64 mean() const { return turns ? ticks / turns : 0; }
+    void add(u64 turn) { ticks += turn, ++turns; }
+  };
   explicit ExecutorChoice(const Scale& scale) : scale_(scale) {}
 
   /// The next turn is to run directly.
@@ -32,11 +39,6 @@ class ExecutorChoice final {
  private:
   enum Mode : u8 { direct, translated };
   static constexpr u32 turns_of_sample = 16;
-  struct Record {
-    u64 ticks = 0;
-    u32 turns = 0;
-    [[nodiscard]] u64 mean() const { return turns ? ticks / turns : 0; }
-  };
   [[nodiscard]] bool is_settled(const Record& own) const;
   void change_to(Mode mode, bool trial);
   void tried(bool lost, u64 now);
