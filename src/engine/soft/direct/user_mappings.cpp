@@ -5,12 +5,24 @@
 #include "engine/soft/cpu.hpp"
 #include "engine/soft/direct/sensitive_code.hpp"
 #include "engine/soft/runtime/soft_vm.hpp"
+#include "engine/soft/system/cpu_features.hpp"
 #include "mem/ram_access.hpp"
 
 namespace bhyve::soft {
 
 namespace pte = x86::pte;
 using pte::frame;
+
+namespace {
+
+/// It lets its processes read and write PKRU.
+bool host_has_protection_keys() {
+  constexpr u32 ospke = bit(4);  // CPUID.7.0:ECX
+  static const bool has = host_cpuid(7, 0).ecx & ospke;
+  return has;
+}
+
+}  // namespace
 
 /// Host address of guest RAM that the nested tables have with `need` and all marks set; nothing is faulted in
 /// and nothing marked. nullptr: not so, or not RAM.
@@ -130,7 +142,7 @@ void UserMappings::put(u64 base, Region& region, unsigned first, unsigned end) {
 bool UserMappings::lets_run(Sensitive found, bool is_wanted) {
   if (has(found, Sensitive::other) ||
       (has(found, Sensitive::xstate) && cpu_.s.xcr0 != Fpu::host_xcr0()) ||
-      (has(found, Sensitive::pkru) && UserProcess::has_protection_keys()))
+      (has(found, Sensitive::pkru) && host_has_protection_keys()))
     return false;
   if (!has(found, Sensitive::cpuid) || faults_cpuid_) return true;
   if (!process_.cpuid_can_fault() || !may_slow_stops_ || !is_wanted || ++wanted_cpuid_ < cpuid_patience_)

@@ -1,7 +1,6 @@
 #include "engine/soft/direct/user_process.hpp"
 
 #include <asm/prctl.h>
-#include <cpuid.h>
 #include <elf.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -99,15 +98,6 @@ bool UserProcess::cpuid_can_fault() {
   // Setting what is set already: ENODEV where the processor cannot.
   static const bool can = ::syscall(SYS_arch_prctl, ARCH_SET_CPUID, 1) == 0;
   return can;
-}
-
-bool UserProcess::has_protection_keys() {
-  static const bool has = [] {
-    u32 a = 0, b = 0, c = 0, d = 0;
-    constexpr u32 ospke = 1u << 4;  // CPUID.7.0:ECX
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & ospke);
-  }();
-  return has;
 }
 
 bool UserProcess::apply() {

@@ -46,8 +46,6 @@ class UserProcess final : public FpuHolder {
   /// guest that this host may be.
   void let_cpuid_fault(bool faults);
   [[nodiscard]] static bool cpuid_can_fault();
-  /// The host lets its processes read and write PKRU.
-  [[nodiscard]] static bool has_protection_keys();
   /// Does what is to be done before run(). A kick() that comes meanwhile is lost. False: the process is gone,
   /// or the host refuses (too many mappings).
   [[nodiscard]] bool apply();
