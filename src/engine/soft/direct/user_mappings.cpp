@@ -162,7 +162,6 @@ void UserMappings::look_at(u64 base, const Region& region, const Leaf& leaf, Win
     const bool known = had & executable && !((had ^ entry) & frame);
     if (known) w.entry[n] |= had & notes;
     w.fresh[n] = !known;
-    w.stays[n] = known || !(entry & writable);
   }
 }
 
@@ -172,7 +171,8 @@ void UserMappings::drop_sensitive(const Region& region, Window& w, unsigned want
   const auto code_at = [&](unsigned n) -> const std::byte* {
     const bool inside = n >= w.first && n < w.end;
     const u64 entry = inside ? w.entry[n] : n < entries ? region.entry[n] : 0;
-    return entry & executable && (!inside || w.stays[n]) ? ram(Gpa(entry & frame), x86::ept::r) : nullptr;
+    const bool may_change = inside && w.fresh[n] && entry & writable;  // unnoticed, until it is mapped
+    return entry & executable && !may_change ? ram(Gpa(entry & frame), x86::ept::r) : nullptr;
   };
   for (std::bitset<entries> open = w.fresh; open.any();) {
     for (unsigned n = w.end; n-- > w.first;) {

@@ -88,7 +88,6 @@ class UserMappings final {
     unsigned first, end;
     std::array<u64, entries> entry{};
     std::bitset<entries> fresh{};  ///< code that is not known yet
-    std::bitset<entries> stays{};  ///< code that nobody writes to unnoticed, once it is mapped
   };
   void look_at(u64 base, const Region& region, const Leaf& leaf, Window& w) const;
   void drop_sensitive(const Region& region, Window& w, unsigned wanted);
