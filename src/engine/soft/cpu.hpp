@@ -13,6 +13,7 @@
 #include "engine/soft/runtime/bus_lock.hpp"
 #include "engine/soft/runtime/tlb.hpp"
 #include "engine/soft/system/cpu_model.hpp"
+#include "engine/soft/system/pause_loop.hpp"
 #include "engine/soft/translate/translated_state.hpp"
 #include "engine/soft/translate/translator.hpp"
 #include "engine/vcpu_state.hpp"
@@ -321,6 +322,8 @@ class Cpu final {
   /// Capabilities (facts sheet 4.1) as the vmm set them.
   bool invpcid_enabled = true, rdtscp_enabled = true, rdpid_enabled = true, pause_exit = false,
        bpt_exit = false;
+
+  PauseLoop pause_loop;
 
   /// run() leaves after each instruction or delivered event: VM_CAP_MTRAP_EXIT with mtrap,
   /// VM_CAP_RFLAGS_TF with db. TF in the guest's RFLAGS stays the guest's own.

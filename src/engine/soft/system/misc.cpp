@@ -1,4 +1,6 @@
 // CPUID, time stamps, random numbers, PAUSE.
+#include <sched.h>
+
 #include "engine/soft/system/system.hpp"
 #include "x86/msr.hpp"
 
@@ -139,6 +141,7 @@ Step h_pause(Cpu& cpu, const Insn& i) {
   if (!cpu.pause_exit || again) {
     if (again) exit.code = abi::ExitCode::bogus;  // the exit was taken: now it completes
     asm volatile("pause");
+    if (cpu.pause_loop.has_spun(__builtin_ia32_rdtsc())) ::sched_yield();
     return Step::next;
   }
   exit.rip = cpu.rip_of(i);
