@@ -58,7 +58,7 @@ static void bits(void) {
   static const struct { u32 number; u64 writable, read_only; } table[] = {
       {MISC_ENABLE, 0x400c50009, 0x1880},           // vol. 4, table 2-2
       {0xc0000080, 0x801, 1ull << 10},              // EFER: SCE, NXE; LMA is read-only, LME cannot change now
-      {0x48, 3, 0},                                 // SPEC_CTRL: IBRS, STIBP
+      {0x48, 0x403, 0},                             // SPEC_CTRL: IBRS, STIBP, BHI_DIS_S
       {0x17a, 0, 0},                                // MCG_STATUS
       {0x1d9, 0, 0},                                // DEBUGCTL
       {SFMASK, 0xffffffff, 0},

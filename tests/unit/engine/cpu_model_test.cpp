@@ -207,5 +207,12 @@ TEST(CpuModel, ArchCapabilitiesDropPageTableIsolation) {
   EXPECT_TRUE(make(config())->cpuid(7, 0).edx >> 29 & 1);
 }
 
+TEST(CpuModel, OffersBranchHistoryControl) {
+  const auto m = make(config());
+  EXPECT_EQ(m->cpuid(7, 0).eax, 2u);
+  EXPECT_EQ(m->cpuid(7, 2).edx, 1u << 4);
+  EXPECT_EQ(m->cpuid(7, 3).edx, 0u);
+}
+
 }  // namespace
 }  // namespace bhyve::soft

@@ -105,9 +105,10 @@ void CpuModel::add_features(const engine::CpuConfig& config) {
   // IBRS/IBPB, STIBP, ARCH_CAPABILITIES: so that the guest finds its counter-measures needless.
   const u32 speculation = bits_of({26, 27, 29});
   const u32 fcs_fds_gone = host_cpuid(7, 0).ebx & (bits_of({6, 13}));
-  add(7, 0, {1, feature_bits(7, 0, 1) | fcs_fds_gone, feature_bits(7, 0, 2),
+  add(7, 0, {2, feature_bits(7, 0, 1) | fcs_fds_gone, feature_bits(7, 0, 2),
              feature_bits(7, 0, 3) | speculation});
   add(7, 1, {feature_bits(7, 1, 0), 0, 0, 0});
+  add(7, 2, {0, 0, 0, 1u << 4});  // BHI_CTRL: Linux runs a loop on each entry where it is missing, BHI_NO or not
   add(0x8000'0001, 0, {0, 0, feature_bits(0x8000'0001, 0, 2),
                        feature_bits(0x8000'0001, 0, 3) | 1u << 29});
   add(0x8000'0007, 0, {0, 0, 0, 1u << 8});  // invariant TSC

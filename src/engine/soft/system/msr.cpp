@@ -181,7 +181,10 @@ Own write_own(Cpu& cpu, u32 number, u64 v) {
     case msr::misc_enable:
       return put(cpu.s.misc_enable, v & msr::misc::writable,
                  !(v & ~(msr::misc::writable | msr::misc::read_only)));
-    case msr::spec_ctrl: return put(cpu.s.spec_ctrl, v, !(v & ~u64{3}));  // IBRS, STIBP
+    case msr::spec_ctrl: {
+      constexpr u64 ibrs = bit(0), stibp = bit(1), bhi_dis_s = bit(10);
+      return put(cpu.s.spec_ctrl, v, !(v & ~(ibrs | stibp | bhi_dis_s)));
+    }
     case msr::pred_cmd: return only(1);  // IBPB: nothing of ours is predicted per guest context
     case msr::xss:
       return put(cpu.s.xss, v, v == 0 && cpu.model().has(CpuModel::Feature::xsaves));
