@@ -92,6 +92,7 @@ Result<void> read_memory(const Config& config, MachineConfig& out) {
   reader.read_size("memory.lowmem_limit", limit);
   reader.read("memory.wired", out.wired);
   reader.read("memory.guest_in_core", out.in_core);
+  reader.read("memory.prefault", out.prefault);
   reader.read_size("memory.resident", out.resident);
   reader.read("memory.swap", out.swap);
   std::string ad = "hw";

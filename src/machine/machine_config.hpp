@@ -57,6 +57,7 @@ struct MachineConfig final {
   u64 lowmem = memory_default, highmem = 0;
   u64 lowmem_limit = 3 * GiB;  ///< where the hole for devices begins (vm_set_lowmem_limit)
   bool wired = false, in_core = false;
+  bool prefault = true;                    ///< the host allocates memory ahead of the guest's faults
   u64 resident = 0;                        ///< bytes of it in host memory at once; 0: no pager
   std::string swap;                        ///< file or folder for the rest
   pmap::PmapFlags ept{};                   ///< memory.ept_*: what the nested tables' hardware can do

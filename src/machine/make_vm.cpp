@@ -54,6 +54,7 @@ Result<std::unique_ptr<vmm::Vm>> make_vm(MachineConfig& config) {
   // More than all of it is no limit.
   space_options.resident = config.resident < config.memory ? config.resident : 0;
   space_options.swap = config.swap;
+  space_options.prefault = config.prefault;
   space_options.confined = config.seccomp;
   auto space = mem::Vmspace::create(space_options);
   if (!space) return tl::make_unexpected(space.error());

@@ -64,7 +64,10 @@ Result<void> Vmspace::init() {
   pages_ = std::make_unique<RamPages>(size >> page_shift, object->data(), object->fd());
   pages_->set_pmap(*pmap_);
   pages_->set_around(options_.fault_around);
-  return options_.resident ? start_pager() : Result<void>();
+  if (options_.resident) return start_pager();
+  if (options_.prefault)
+    prefaulter_ = std::make_unique<Prefaulter>(options_.fault_around << page_shift, options_.confined);
+  return {};
 }
 
 Result<void> Vmspace::start_pager() {

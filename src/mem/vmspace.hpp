@@ -10,6 +10,7 @@
 #include "mem/code_pages.hpp"
 #include "mem/hold.hpp"
 #include "mem/pager.hpp"
+#include "mem/prefaulter.hpp"
 #include "mem/prot.hpp"
 #include "mem/ram_pages.hpp"
 #include "mem/vm_object.hpp"
@@ -50,7 +51,8 @@ class Vmspace final {
     pmap::PmapFlags ept{};  ///< what the "hardware" below can do
     u64 fault_around = 16;  ///< pages entered by a RAM fault: a power of two, 1 = only the one
     u64 resident = 0;       ///< bytes of RAM that may be in host memory at once; 0: no pager
-    bool confined = false;  ///< the pager's thread gives up the system calls that it does not need
+    bool prefault = false;  ///< allocates RAM ahead of faults (Prefaulter); not with a pager
+    bool confined = false;  ///< their threads give up the system calls that they do not need
     std::string swap{};     ///< file or folder for the pages that are not (SwapFile::open())
   };
   [[nodiscard]] static Result<std::unique_ptr<Vmspace>> create(const Options& options);
@@ -128,6 +130,8 @@ class Vmspace final {
   [[nodiscard]] Result<void> wire_all();
 
   [[nodiscard]] VmspaceStats stats() const;
+  /// Waits until the host has allocated what Options::prefault asked for so far.
+  void settle_prefault();
 
   struct MapEntry {
     Gpa start;
@@ -170,6 +174,7 @@ class Vmspace final {
   std::unique_ptr<RamPages> pages_;
   std::unique_ptr<Impl> impl_;
   std::unique_ptr<Pager> pager_;
+  std::unique_ptr<Prefaulter> prefaulter_;
 };
 
 }  // namespace bhyve::mem

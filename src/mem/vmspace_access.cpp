@@ -42,8 +42,13 @@ FaultResult Vmspace::handle(Gpa gpa, Prot access, bool may_wait) {
     const u64 end = std::min(align_down(page, window) + window, entry->end);
     static_cast<void>(pmap_->fill(first, mapping_of(*entry, first), (end - first) >> page_shift));
   }
+  if (prefaulter_ && entry->ram()) prefaulter_->faulted(page, entry->start, entry->end, entry->host(entry->start));
   try_promotion(page);
   return FaultResult::resolved;
+}
+
+void Vmspace::settle_prefault() {
+  if (prefaulter_) prefaulter_->settle();
 }
 
 /// The last pages of a 2 MiB region are touched without a fault (fault-around), so the region that
