@@ -165,6 +165,16 @@ bool Translator::arrived(Block& block) {
   return true;
 }
 
+const u8* Translator::enter_known() {
+  const TranslatedState::Jump& known = cpu_.translated.jumps[TranslatedState::jump_index(cpu_.rip)];
+  const u64 page = cpu_.rip & ~page_mask;
+  if (!cpu_.code64() || known.tag != (page ^ cpu_.frame.key)) return nullptr;
+  pending_ = no_exit;
+  cpu_.current_ = nullptr;
+  cpu_.frame.page = page;
+  return known.code;
+}
+
 const u8* Translator::enter(Block& block) {
   pending_ = no_exit;
   if (!arrived(block)) return nullptr;

@@ -48,6 +48,8 @@ class Translator final {
   [[nodiscard]] bool arrived(Block& block);
   /// Code for the block at Cpu::rip, to be jumped to from translated code; or nullptr.
   [[nodiscard]] const u8* enter(Block& block);
+  /// The same by what indirect jumps know, without a look at the block: 64-bit code only; or nullptr.
+  [[nodiscard]] const u8* enter_known();
   /// What run() will enter.
   [[nodiscard]] const Translation* entered() const { return entered_; }
   [[nodiscard]] const u8* code_of(const Translation& t) const { return cache_.at(t.code); }

@@ -27,6 +27,7 @@ u64 TranslatorHelpers::go_on(Cpu& cpu, Step step) {
   if (cpu.check_ || cpu.frame.poll.load(std::memory_order_relaxed) || cpu.slow_ || cpu.s.interrupt_shadow ||
       cpu.resume_single_ || cpu.direct_is_next())
     return leave;
+  if (const u8* known = cpu.translator_.enter_known()) return reinterpret_cast<u64>(known);
   Block* block = cpu.find_block();
   if (!block) return leave;  // the run loop meets the fault again
   cpu.current_ = nullptr;
