@@ -16,10 +16,11 @@ class FaultStreams final {
     [[nodiscard]] bool empty() const { return first >= end; }
     bool operator==(const Range&) const = default;
   };
-  static constexpr u64 lead = 512 * KiB;  ///< so far ahead of a stream memory is asked for
+  /// So much is asked for at a time, when half of it or less is left ahead of a stream.
+  static constexpr u64 lead = 512 * KiB;
   static constexpr unsigned run_needed = 4;  ///< faults one after the other that make a stream
 
-  /// `window`: what one fault maps, aligned to its size; a power of two up to `lead`.
+  /// `window`: what one fault maps, aligned to its size; a power of two.
   explicit FaultStreams(u64 window) : window_(window) {}
 
   /// The window at `at` was faulted in. What is to be populated now: once for each piece of a stream.

@@ -18,6 +18,7 @@ Prefaulter::Prefaulter(u64 window, bool confined) : window_(window), streams_(wi
     if (ok) return work();
     const std::scoped_lock guard(mutex_);
     refused_ = true;
+    settled_.notify_all();
   });
 }
 

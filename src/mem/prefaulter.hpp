@@ -13,7 +13,7 @@ namespace bhyve::mem {
 
 /// Has the host allocate guest memory before the guest touches it, where faults show that it will
 /// (FaultStreams): a thread takes the host's page faults, some 2 us each, instead of the vCPU. A guest
-/// takes at most FaultStreams::lead more for each stream that ends than it uses.
+/// takes at most one and a half FaultStreams::lead more for each stream that ends than it uses.
 /// Thread safety: all members from any thread.
 class Prefaulter final {
  public:
